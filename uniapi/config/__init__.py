@@ -1,0 +1,1 @@
+"""What api.yaml says, as frozen values."""

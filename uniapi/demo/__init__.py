@@ -1,0 +1,1 @@
+"""Scripted providers on loopback, for a first run, the bench and the tests."""

@@ -1,0 +1,1 @@
+"""The wire dialects: one file a provider, pure functions over bytes, no I/O."""

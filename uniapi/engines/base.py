@@ -1,0 +1,85 @@
+"""What an engine is: pure functions from a request to a call, and from frames to events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from uniapi.chat import ChatRequest
+from uniapi.config.types import Channel, Provider, Secret
+from uniapi.errors import Failure
+from uniapi.events import Batch
+
+Framing: TypeAlias = Literal["sse", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request to a provider.
+
+    Attributes:
+        method: GET or POST.
+        url: absolute, with the query.
+        headers: built from nothing; no client header gets here unless the config names it.
+        body: the bytes to send; empty for GET.
+        framing: how the answer is expected to be cut into frames.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+    framing: Framing = "json"
+
+
+class Decoder(Protocol):
+    """Turns the frames of one answer into events, in order, once."""
+
+    def feed(self, frames: Sequence[bytes]) -> Batch:
+        """Decode the frames of one read: SSE event data, or one whole JSON body."""
+        ...
+
+    def finished(self) -> bool:
+        """Whether the answer is complete; False at the end of the body means it was cut."""
+        ...
+
+
+class Engine(Protocol):
+    """One wire dialect."""
+
+    name: str
+
+    def encode(
+        self,
+        chat: ChatRequest,
+        channel: Channel,
+        key: Secret | None,
+        passed: Sequence[tuple[str, str]] = (),
+    ) -> Call:
+        """The call that asks this channel; `passed` are client headers the config lets through.
+
+        Raises:
+            ApiError: 400 naming the parameter, for what cannot be honoured safely.
+        """
+        ...
+
+    def decoder(self, chat: ChatRequest, framing: Framing) -> Decoder:
+        """A fresh decoder for an answer that arrives in this framing."""
+        ...
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What a response with a status of 300 or more means."""
+        ...
+
+    def catalogue(self, provider: Provider, key: Secret | None) -> Call | None:
+        """The call that lists the provider's models; None when it cannot be asked."""
+        ...
+
+    def models(self, body: bytes) -> tuple[str, ...]:
+        """The model names in the answer to `catalogue`.
+
+        Raises:
+            ValueError: when it is not a listing.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Towards the clients: bare ASGI, no provider names."""

@@ -1,0 +1,1 @@
+"""Who is asked, in which order, and what a failure means: pure decisions."""

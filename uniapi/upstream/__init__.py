@@ -1,0 +1,1 @@
+"""Towards the providers: the only rooms that know httpx."""
