@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 from uniapi.chat import ChatRequest
 from uniapi.config.types import Channel, Provider, Secret
 from uniapi.errors import Failure
-from uniapi.events import Batch
-
-Framing: TypeAlias = Literal["sse", "json"]
+from uniapi.events import Batch, Start
+from uniapi.framing import Framing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +40,29 @@ class Decoder(Protocol):
         ...
 
     def finished(self) -> bool:
-        """Whether the answer is complete; False at the end of the body means it was cut."""
+        """Whether the terminal frame was read: nothing that follows can matter."""
+        ...
+
+    def end(self) -> Batch:
+        """What is left to say when the body has ended.
+
+        An answer that was cut ends in a `StreamFailed`; a complete one in what it still owes.
+        """
         ...
 
 
 class Engine(Protocol):
-    """One wire dialect."""
+    """One wire dialect.
 
-    name: str
+    Attributes:
+        names: what `engine:` may call it, the usual name first.
+    """
+
+    names: tuple[str, ...]
+
+    def claims(self, provider: Provider, upstream: str) -> int:
+        """How sure it is that the provider speaks this dialect: 0 not, 1 fallback, 2 by path, 3 by host."""
+        ...
 
     def encode(
         self,
@@ -64,8 +78,11 @@ class Engine(Protocol):
         """
         ...
 
-    def decoder(self, chat: ChatRequest, framing: Framing) -> Decoder:
-        """A fresh decoder for an answer that arrives in this framing."""
+    def decoder(self, chat: ChatRequest, framing: Framing, default: Start) -> Decoder:
+        """A fresh decoder for an answer that arrives in this framing.
+
+        `default` is the id, model and creation time for an upstream that gives none.
+        """
         ...
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:

@@ -1,0 +1,183 @@
+"""The `gpt` engine: any server that speaks OpenAI's chat completions.
+
+Passing through means: what the client sent, unknown fields included, goes on as it is except for
+the model's name; nothing is added but `stream_options`, so that usage is always known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from uniapi import __version__, codec
+from uniapi.chat import ChatRequest
+from uniapi.codec import Json, JsonObject
+from uniapi.config.types import Channel, Provider, Secret
+from uniapi.engines import failures
+from uniapi.engines.base import Call, Decoder
+from uniapi.engines.openai_decoder import OpenAIDecoder
+from uniapi.engines.overrides import override
+from uniapi.engines.urls import place
+from uniapi.errors import Failure
+from uniapi.events import Start
+from uniapi.framing import Framing
+
+_FOREIGN_PATHS: Final = ("/v1/messages", "/v1beta", "/v2/chat")
+_FOREIGN_HOSTS: Final = (
+    "api.anthropic.com",
+    "generativelanguage.googleapis.com",
+    "aiplatform.googleapis.com",
+    "api.cohere.com",
+    "amazonaws.com",
+    "openai.azure.com",
+)
+_TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
+
+
+class OpenAI:
+    """OpenAI's own dialect, and so the one whose frames reach clients verbatim."""
+
+    names = ("gpt", "openrouter", "groq")
+
+    def claims(self, provider: Provider, upstream: str) -> int:  # noqa: ARG002 - by address only
+        """Any server with an address, unless the address is known for another dialect."""
+        if provider.base_url is None:
+            return 0
+        parts = urlsplit(provider.base_url)
+        path = parts.path.rstrip("/")
+        if path.endswith("/chat/completions"):
+            return 1
+        foreign = path.endswith(_FOREIGN_PATHS) or (parts.hostname or "").endswith(_FOREIGN_HOSTS)
+        return 0 if foreign else 1
+
+    def encode(
+        self,
+        chat: ChatRequest,
+        channel: Channel,
+        key: Secret | None,
+        passed: Sequence[tuple[str, str]] = (),
+    ) -> Call:
+        """The client's own body under the provider's name for the model."""
+        body: JsonObject = {**chat.fields, "model": channel.upstream}
+        provider = channel.provider
+        if not provider.tools:
+            body = _without_tools(body)
+        if not provider.image:
+            body = _without_images(body)
+        if chat.stream:
+            options = body.get("stream_options")
+            body["stream_options"] = {
+                **(options if isinstance(options, dict) else {}),
+                "include_usage": True,
+            }
+        body = override(body, channel)
+        return Call(
+            method="POST",
+            url=place(provider.base_url or "", "chat/completions"),
+            headers=headers(provider, bearer(key), passed),
+            body=codec.dumps(body),
+            framing="sse" if body.get("stream") is True else "json",
+        )
+
+    def decoder(self, chat: ChatRequest, framing: Framing, default: Start) -> Decoder:
+        """A decoder that reads the events and keeps the bytes."""
+        return OpenAIDecoder(chat, framing, default)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """OpenAI's error object, or whatever an OpenAI-format server sends in its place."""
+        return failures.refused(status, headers, body)
+
+    def catalogue(self, provider: Provider, key: Secret | None) -> Call | None:
+        """`GET .../models`."""
+        url = place(provider.base_url or "", "models")
+        return Call(method="GET", url=url, headers=headers(provider, bearer(key)))
+
+    def models(self, body: bytes) -> tuple[str, ...]:
+        """Names from `data[].id`, `models[].name` or a bare list (GitHub Models)."""
+        match codec.loads(body):
+            case {"data": list(entries)} | {"models": list(entries)} | list(entries):
+                names = [_model_name(entry) for entry in entries]
+            case _:
+                raise ValueError("not a list of models")
+        return tuple(dict.fromkeys(name for name in names if name))
+
+
+def bearer(key: Secret | None) -> tuple[tuple[str, str], ...]:
+    """The usual way to show a key; nothing when there is none."""
+    return (("authorization", f"Bearer {key.reveal()}"),) if key is not None else ()
+
+
+def headers(
+    provider: Provider,
+    auth: Sequence[tuple[str, str]],
+    passed: Sequence[tuple[str, str]] = (),
+) -> tuple[tuple[str, str], ...]:
+    """The headers of a call, built from nothing.
+
+    Later ones replace earlier ones: ours, the engine's, what the config lets through from the
+    client, what the config sets.
+    """
+    built = {
+        "content-type": "application/json",
+        # Some providers compress even streams when offered to; a burst would be held back.
+        "accept-encoding": "identity",
+        "user-agent": f"uniapi/{__version__}",
+        **dict(auth),
+        **dict(passed),
+    }
+    for name, value in provider.preferences.headers:
+        built[name.lower()] = value
+    return tuple(built.items())
+
+
+def _without_tools(body: JsonObject) -> JsonObject:
+    """The request for a provider with `tools: false`: no tools, and no history of their use."""
+    slim = {name: value for name, value in body.items() if name not in _TOOL_FIELDS}
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        slim["messages"] = [
+            plain for message in messages if (plain := _plain_turn(message)) is not None
+        ]
+    return slim
+
+
+def _plain_turn(message: Json) -> Json:
+    """A turn without tool calls; None for one that was nothing else."""
+    if not isinstance(message, dict):
+        return message
+    if message.get("role") in {"tool", "function"}:
+        return None
+    if not message.keys() & {"tool_calls", "function_call"}:
+        return message
+    rest = {k: v for k, v in message.items() if k not in {"tool_calls", "function_call"}}
+    return rest if rest.get("content") else None
+
+
+def _without_images(body: JsonObject) -> JsonObject:
+    """The request for a provider with `image: false`: text parts only."""
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return body
+    return {**body, "messages": [_without_image_parts(message) for message in messages]}
+
+
+def _without_image_parts(message: Json) -> Json:
+    if not isinstance(message, dict) or not isinstance(parts := message.get("content"), list):
+        return message
+    kept = [
+        part for part in parts if not (isinstance(part, dict) and part.get("type") == "image_url")
+    ]
+    return {**message, "content": kept}
+
+
+def _model_name(entry: Json) -> str:
+    match entry:
+        case {"id": str(name)} if not name.startswith("azureml:"):
+            return name
+        case {"name": str(name)}:
+            return name.removeprefix("models/")
+        case str(name):
+            return name
+        case _:
+            return ""

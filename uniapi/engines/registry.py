@@ -1,0 +1,24 @@
+"""Which engine speaks to which provider."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from uniapi.config.types import Provider
+from uniapi.engines.base import Engine
+from uniapi.engines.openai import OpenAI
+
+ENGINES: Final[tuple[Engine, ...]] = (OpenAI(),)
+_BY_NAME: Final = {name: engine for engine in ENGINES for name in engine.names}
+
+
+def engine_for(provider: Provider, upstream: str) -> Engine | None:
+    """The engine the provider names, else the one with the strongest claim; None for none.
+
+    A claim rests on `base_url` and the credentials, never on the model's name, except where one
+    provider serves several dialects.
+    """
+    if provider.engine is not None:
+        return _BY_NAME.get(provider.engine)
+    best = max(ENGINES, key=lambda engine: engine.claims(provider, upstream))
+    return best if best.claims(provider, upstream) > 0 else None

@@ -1,0 +1,37 @@
+"""The places of an OpenAI-format server, found from the one URL the user wrote."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+_KNOWN: Final = (
+    "/chat/completions",
+    "/images/generations",
+    "/images/edits",
+    "/audio/transcriptions",
+    "/audio/speech",
+    "/moderations",
+    "/embeddings",
+    "/completions",
+    "/responses",
+    "/models",
+)
+
+
+def place(base_url: str, endpoint: str) -> str:
+    """The URL of `endpoint` (such as `chat/completions`) beside the one in `base_url`.
+
+    A full URL of any endpoint is understood, with or without `/v1` (GitHub Models has none); a
+    path that ends elsewhere is taken as the root of the API, and no path as a host whose API is
+    under `/v1`. The query is kept: some gateways carry their version there.
+    """
+    parts = urlsplit(base_url)
+    path = parts.path.rstrip("/")
+    for known in _KNOWN:
+        if path.endswith(known):
+            path = path.removesuffix(known)
+            break
+    else:
+        path = path or "/v1"
+    return urlunsplit((parts.scheme, parts.netloc, f"{path}/{endpoint}", parts.query, ""))

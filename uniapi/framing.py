@@ -1,0 +1,175 @@
+"""Cutting an answer's bytes into frames: server-sent events, or one whole JSON body.
+
+A framer is fed the reads of one body in any cut whatever and gives the same frames. Memory holds
+at most one unfinished frame; a frame above the cap is an error of the one who sent it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Protocol, TypeAlias
+
+from uniapi import codec
+
+Framing: TypeAlias = Literal["sse", "json"]
+
+MAX_EVENT: Final = 16_000_000  # bytes; a Gemini image is megabytes on one line
+MAX_BODY: Final = 64_000_000  # bytes of one whole JSON answer
+DONE: Final = b"[DONE]"
+_BOM: Final = b"\xef\xbb\xbf"
+_BLANK: Final = b" \t\r\n"
+
+
+class FramingError(ValueError):
+    """The peer's bytes cannot be a frame: too large."""
+
+
+class Framer(Protocol):
+    """Bytes in, frames out."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames completed by this read.
+
+        Raises:
+            FramingError: when the unfinished frame outgrows its cap.
+        """
+        ...
+
+    def end(self) -> list[bytes]:
+        """The frames completed by the end of the body."""
+        ...
+
+
+class SseFramer:
+    r"""Server-sent events to their data.
+
+    Lines end in \n, \r\n or a lone \r; comments, `event`, `id`, `retry` and unknown fields are
+    dropped; the data lines of one event are joined with \n. UTF-8 is not looked at: a character
+    may be cut between reads, a line never is when it is handed out.
+    """
+
+    def __init__(self, max_event: int = MAX_EVENT) -> None:
+        self._max = max_event
+        self._line: list[bytes] = []  # the unfinished line, in the pieces it came in
+        self._data: list[bytes] = []  # the data lines of the unfinished event
+        self._held = 0  # bytes in both
+        self._after_cr = False  # a \n that comes now belongs to the \r that ended the last read
+        self._first_line = True
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of each event this read completed."""
+        if self._after_cr and data:
+            self._after_cr = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        if b"\r" in data:
+            self._after_cr = data[-1:] == b"\r"
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        head, newline, rest = data.partition(b"\n")
+        if not newline:
+            if data:
+                self._hold(data)
+                self._line.append(data)
+            return []
+        events: list[bytes] = []
+        if self._line:
+            self._line.append(head)
+            head = b"".join(self._line)
+            self._line.clear()
+        self._take(head, events)
+        *lines, tail = rest.split(b"\n")
+        for line in lines:
+            self._take(line, events)
+        if tail:
+            self._hold(tail)
+            self._line.append(tail)
+        return events
+
+    def end(self) -> list[bytes]:
+        """The last event when its blank line is missing but its data is whole."""
+        events: list[bytes] = []
+        if self._line:
+            self._take(b"".join(self._line), events)
+            self._line.clear()
+        self._take(b"", events)
+        return [event for event in events if _is_whole(event)]
+
+    def _take(self, line: bytes, events: list[bytes]) -> None:
+        if self._first_line:
+            self._first_line = False
+            line = line.removeprefix(_BOM)
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            self._hold(value)
+            self._data.append(value)
+        elif line == b"data":
+            self._data.append(b"")
+        elif not line:
+            if self._data:
+                events.append(b"\n".join(self._data))
+                self._data.clear()
+            self._held = 0
+        elif not self._data:
+            self._held = 0  # a comment, taken and gone
+
+    def _hold(self, data: bytes) -> None:
+        self._held += len(data)
+        if self._held > self._max:
+            raise FramingError(f"an event of over {self._max} bytes")
+
+
+def _is_whole(data: bytes) -> bool:
+    if data.strip(_BLANK) == DONE:
+        return True
+    try:
+        codec.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+class JsonFramer:
+    """One JSON body: a single frame at the end."""
+
+    def __init__(self, max_body: int = MAX_BODY) -> None:
+        self._max = max_body
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Nothing yet; the body is kept."""
+        self._size += len(data)
+        if self._size > self._max:
+            raise FramingError(f"a body of over {self._max} bytes")
+        self._parts.append(data)
+        return []
+
+    def end(self) -> list[bytes]:
+        """The whole body; nothing for a blank one."""
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return [body] if body.strip(_BLANK) else []
+
+
+def actual(asked: Framing, content_type: str, start: bytes) -> Framing:
+    """How a body really is cut: servers answer a stream with JSON, and JSON with a stream.
+
+    Args:
+        asked: what the call asked for.
+        content_type: the response's header, which some servers get wrong.
+        start: the first bytes of the body.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return "sse"
+    if asked == "sse":
+        return "json" if start.lstrip(_BOM + _BLANK)[:1] in {b"{", b"[", b"<"} else "sse"
+    return "sse" if start.lstrip(_BOM + _BLANK).startswith((b"data:", b"event:")) else "json"
+
+
+def framer(framing: Framing) -> Framer:
+    """A fresh framer."""
+    match framing:
+        case "sse":
+            return SseFramer()
+        case "json":
+            return JsonFramer()
