@@ -61,7 +61,7 @@ class Engine(Protocol):
     names: tuple[str, ...]
 
     def claims(self, provider: Provider, upstream: str) -> int:
-        """How sure it is that the provider speaks this dialect: 0 not, 1 fallback, 2 by path, 3 by host."""
+        """How surely the provider speaks this: 0 not, 1 as a fallback, 2 by path, 3 by host."""
         ...
 
     def encode(

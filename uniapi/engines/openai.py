@@ -38,7 +38,7 @@ _TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls", "functions
 class OpenAI:
     """OpenAI's own dialect, and so the one whose frames reach clients verbatim."""
 
-    names = ("gpt", "openrouter", "groq")
+    names: tuple[str, ...] = ("gpt", "openrouter", "groq")
 
     def claims(self, provider: Provider, upstream: str) -> int:  # noqa: ARG002 - by address only
         """Any server with an address, unless the address is known for another dialect."""
