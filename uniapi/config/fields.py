@@ -1,0 +1,318 @@
+"""Typed readers for the fields of a file: each takes a node and gives a value, or complains.
+
+A reader answers None when there is no value or when it has told the sink what is wrong with it;
+nothing is raised, so that one pass finds every problem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias, TypeVar
+
+from uniapi.codec import Json
+from uniapi.config import yaml
+from uniapi.config.keys import Keys, closest
+from uniapi.config.problems import Sink, shown
+from uniapi.config.types import ByModel, Secret
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+_HIDDEN_ADDRESS: Final = "email protected"
+"""What a web page's e-mail protection leaves of an address: `[email protected]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a reader is: a dotted path for people, and the sink to tell.
+
+    Attributes:
+        path: such as `providers[0].preferences.proxy`.
+        sink: collects problems.
+    """
+
+    path: str
+    sink: Sink
+
+    def error(self, node: yaml.Node, what: str, fix: str) -> None:
+        """Note an error at this path and the node's line."""
+        self.sink.error(node.line, f"{self.path}: {what}", fix)
+
+    def warning(self, node: yaml.Node, what: str, fix: str) -> None:
+        """Note a warning at this path and the node's line."""
+        self.sink.warning(node.line, f"{self.path}: {what}", fix)
+
+
+Reader: TypeAlias = Callable[[yaml.Node, At], T | None]
+
+
+def absent(node: yaml.Node | None) -> bool:
+    """Whether nothing was written: no key, or a key with an empty value."""
+    return node is None or (isinstance(node, yaml.Scalar) and node.null)
+
+
+def kind(node: yaml.Node) -> str:
+    """What a node is, for a sentence."""
+    match node:
+        case yaml.Scalar():
+            return "a single value"
+        case yaml.Sequence():
+            return "a list"
+        case yaml.Mapping():
+            return "a map"
+
+
+def text(node: yaml.Node, at: At) -> str | None:
+    """A single value as text, without spaces around it; numbers are text too."""
+    match node:
+        case yaml.Scalar():
+            return node.text.strip()
+        case yaml.Sequence((yaml.Scalar(text="email protected"),), flow=True):
+            at.warning(
+                node,
+                "the address was hidden by the web page it was copied from",
+                "write the real e-mail address",
+            )
+            return f"[{_HIDDEN_ADDRESS}]"
+        case _:
+            at.error(node, f"one value is expected, this is {kind(node)}", "write one value")
+            return None
+
+
+def secret(node: yaml.Node, at: At) -> Secret | None:
+    """A single value that is never shown again."""
+    if isinstance(node, yaml.Scalar):
+        at.sink.hide(node.text)
+    value = text(node, at)
+    return Secret(value) if value else None
+
+
+def flag(node: yaml.Node, at: At) -> bool | None:
+    """`true` or `false`; also yes/no, on/off and 1/0."""
+    value = text(node, at)
+    match value and value.lower():
+        case "true" | "yes" | "on" | "1":
+            return True
+        case "false" | "no" | "off" | "0":
+            return False
+        case None:
+            return None
+        case _:
+            at.error(node, "neither true nor false", "write true or false")
+            return None
+
+
+def number(node: yaml.Node, at: At) -> float | None:
+    """A decimal number."""
+    value = text(node, at)
+    if value is None:
+        return None
+    if not re.fullmatch(r"[-+]?(\d{1,15}(\.\d*)?|\.\d+)", value, re.ASCII):
+        at.error(node, "not a number", "write a number, such as 60 or 2.5")
+        return None
+    return float(value)
+
+
+def items(node: yaml.Node, at: At) -> tuple[yaml.Node, ...]:
+    """The items of a list; a single value is a list of one; empty items are skipped."""
+    match node:
+        case yaml.Sequence():
+            return tuple(item for item in node.items if not absent(item))
+        case yaml.Scalar():
+            return (node,)
+        case yaml.Mapping():
+            at.error(node, "a list is expected, this is a map", "start every line with `- `")
+            return ()
+
+
+def many(reader: Reader[T]) -> Reader[tuple[T, ...]]:
+    """A list of what `reader` reads; a single value is a list of one."""
+
+    def read(node: yaml.Node, at: At) -> tuple[T, ...]:
+        values = (reader(item, at) for item in items(node, at))
+        return tuple(value for value in values if value is not None)
+
+    return read
+
+
+def choice(options: type[E]) -> Reader[E]:
+    """One of the values of an enumeration, in any case."""
+    names = [option.value for option in options]
+
+    def read(node: yaml.Node, at: At) -> E | None:
+        value = text(node, at)
+        if value is None:
+            return None
+        try:
+            return options(value.lower())
+        except ValueError:
+            near = closest(value.lower(), names)
+            fix = f"write {near}" if near else f"write one of {', '.join(names)}"
+            at.error(node, f"{shown(value)} is not known here", fix)
+            return None
+
+    return read
+
+
+def entries(node: yaml.Node, at: At) -> tuple[yaml.Entry, ...]:
+    """The entries of a map; empty values are skipped."""
+    if isinstance(node, yaml.Mapping):
+        return tuple(entry for entry in node.entries if not absent(entry.value))
+    at.error(
+        node, f"a map is expected, this is {kind(node)}", "write `key: value` lines, indented below"
+    )
+    return ()
+
+
+def named(node: yaml.Node, at: At, known: Sequence[str]) -> Iterator[tuple[str, yaml.Node]]:
+    """The entries of a map with a few known keys; a warning for each of the others."""
+    for entry in entries(node, at):
+        name = entry.key.text.strip()
+        if name in known:
+            yield name, entry.value
+            continue
+        near = closest(name.lower(), known)
+        fix = f"did you mean `{near}`?" if near else f"known here: {', '.join(known)}"
+        at.warning(entry.key, f"unknown key {shown(name)}: ignored", fix)
+
+
+def by_model(reader: Reader[T]) -> Reader[ByModel[T]]:
+    """One value for all models, or a map from model names (and `default`) to values."""
+
+    def read(node: yaml.Node, at: At) -> ByModel[T] | None:
+        if not isinstance(node, yaml.Mapping):
+            value = reader(node, at)
+            return None if value is None else ByModel((), value)
+        found: list[tuple[str, T]] = []
+        default: T | None = None
+        for entry in entries(node, at):
+            name = entry.key.text.strip()
+            value = reader(entry.value, At(f"{at.path}.{name}", at.sink))
+            if value is None:
+                continue
+            if name == "default":
+                default = value
+            else:
+                found.append((name, value))
+        return ByModel(tuple(found), default)
+
+    return read
+
+
+def json(node: yaml.Node) -> Json:
+    """A free-form value as JSON.
+
+    Bare `true`/`false`, `null`/`~`/nothing and decimal numbers are what they look like; everything
+    else is a string, and so is everything in quotes.
+    """
+    match node:
+        case yaml.Sequence():
+            return [json(item) for item in node.items]
+        case yaml.Mapping():
+            return {entry.key.text: json(entry.value) for entry in node.entries}
+        case yaml.Scalar():
+            return node.text if node.quoted else _inferred(node.text)
+
+
+def _inferred(value: str) -> Json:
+    if value in {"", "~", "null", "Null", "NULL"}:
+        return None
+    if value in {"true", "True", "TRUE", "false", "False", "FALSE"}:
+        return value.lower() == "true"
+    if re.fullmatch(r"[-+]?\d{1,300}", value, re.ASCII):
+        return int(value)
+    if re.fullmatch(r"[-+]?(\d{1,300}\.\d*|\.\d+|\d{1,300})([eE][-+]?\d{1,2})?", value, re.ASCII):
+        number = float(value)
+        return number if abs(number) != float("inf") else value
+    return value
+
+
+def json_map(node: yaml.Node, at: At) -> Mapping[str, Json] | None:
+    """A free-form map as JSON."""
+    if not isinstance(node, yaml.Mapping):
+        entries(node, at)
+        return None
+    return {entry.key.text: json(entry.value) for entry in node.entries}
+
+
+class Section:
+    """A map of the file whose keys we know: hands out values, remembers what was asked for.
+
+    Attributes:
+        at: the path of the map, and the sink.
+        node: the map itself, for its line; an absent section has an empty one.
+    """
+
+    def __init__(self, node: yaml.Node | None, at: At, scope: str, keys: Keys) -> None:
+        self.at = at
+        self._scope = scope
+        self._keys = keys
+        self.node = yaml.Mapping((), 1 if node is None else node.line)
+        if isinstance(node, yaml.Mapping):
+            self.node = node
+        elif node is not None and not absent(node):
+            entries(node, at)
+        self._entries = {entry.key.text.strip(): entry for entry in self.node.entries}
+        for name, entry in self._entries.items():
+            keys.met(scope, name, entry.key.line)
+
+    def path(self, key: str) -> At:
+        """Where a key of this section is."""
+        return At(f"{self.at.path}.{key}" if self.at.path else key, self.at.sink)
+
+    def node_of(self, key: str, *also: str) -> yaml.Node | None:
+        """The value of a key (or another spelling of it), None when absent or empty."""
+        self._keys.know(self._scope, key, *also)
+        for name in (key, *also):
+            entry = self._entries.get(name)
+            if entry is not None and not absent(entry.value):
+                return entry.value
+        return None
+
+    def get(self, key: str, reader: Reader[T], *also: str) -> T | None:
+        """The value of a key as `reader` reads it, None when absent or wrong."""
+        node = self.node_of(key, *also)
+        return None if node is None else reader(node, self.path(key))
+
+    def read(self, key: str, reader: Reader[T], default: T, *also: str) -> T:
+        """As `get`, with a default for None."""
+        value = self.get(key, reader, *also)
+        return default if value is None else value
+
+    def section(self, key: str) -> Section:
+        """The map under a key; empty when absent."""
+        node = self.node_of(key)
+        scope = f"{self._scope}.{key}" if self._scope else key
+        return Section(node, self.path(key), scope, self._keys)
+
+    def sections(self, key: str) -> tuple[Section, ...]:
+        """The maps of the list under a key."""
+        node = self.node_of(key)
+        path = self.path(key)
+        if node is None:
+            return ()
+        if isinstance(node, yaml.Scalar):
+            path.error(node, "a list is expected", "start every entry with `- `, indented below")
+            return ()
+        return tuple(
+            Section(item, At(f"{path.path}[{i}]", self.at.sink), f"{key}[]", self._keys)
+            for i, item in enumerate(items(node, path))
+        )
+
+    def require(self, key: str, reader: Reader[T], example: str) -> T | None:
+        """As `get`; absence is an error that shows an example."""
+        node = self.node_of(key)
+        if node is None:
+            self.at.error(self.node, f"`{key}` is missing", f"write {key}: {example}")
+            return None
+        return reader(node, self.path(key))
+
+    def unsupported(self, key: str, why: str, fix: str) -> None:
+        """A key that means something elsewhere and nothing here."""
+        self._keys.tolerate(self._scope, key)
+        entry = self._entries.get(key)
+        if entry is not None and not absent(entry.value):
+            self.path(key).warning(entry.key, why, fix)
