@@ -1,0 +1,278 @@
+"""A cheap OpenAI client that times what it reads and believes nothing: whole and equal, or wrong.
+
+It leaves the parsing until the answer is over, so that at tens of thousands of chunks a second it
+still costs less than what it measures.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import trio
+
+from uniapi.codec import Json, dumps, loads
+
+_HEAD_LIMIT: Final = 65_536
+_FIRST_WORDS: Final = re.compile(rb'"(?:reasoning_)?content": ?"[^"]|"arguments": ?"[^"]')
+
+
+class WrongError(Exception):
+    """An answer that is not what was asked for; the message is its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and what to ask.
+
+    Attributes:
+        host: a loopback address.
+        port: of the endpoint.
+        request: the whole HTTP request as bytes.
+        stream: whether it asks for a stream.
+        expected: the text every answer must equal; None takes any text.
+    """
+
+    host: str
+    port: int
+    request: bytes
+    stream: bool
+    expected: str | None
+
+
+def target(
+    url: str, *, key: str, model: str, stream: bool, expected: str | None, prompt: str = "Hello"
+) -> Target:
+    """The target for an endpoint's URL.
+
+    Raises:
+        ValueError: when it is not plain http on loopback: load is for one's own machine.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or not _is_loopback(host):
+        raise ValueError(f"{url} is not http on loopback")
+    port = parts.port or 80
+    body = dumps(
+        {"model": model, "stream": stream, "messages": [{"role": "user", "content": prompt}]}
+    )
+    head = (
+        f"POST {parts.path or '/v1/chat/completions'} HTTP/1.1\r\nhost: {host}:{port}\r\n"
+        f"authorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    address = "127.0.0.1" if host == "localhost" else host
+    return Target(address, port, head.encode() + body, stream, expected)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@dataclass(slots=True)
+class Result:
+    """How one request went; seconds from when it was due.
+
+    Attributes:
+        error: the kind of failure, or None for an answer that is whole and right.
+        latency: to the last byte.
+        ttft: to the first word; None when there was none, and for JSON answers.
+        gaps: between reads that brought words.
+    """
+
+    error: str | None = None
+    latency: float = 0.0
+    ttft: float | None = None
+    gaps: list[float] = field(default_factory=list)
+
+
+class Client:
+    """Asks one target, over connections it keeps; any number of requests at once."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._idle: list[trio.SocketStream] = []
+
+    async def ask(self, due: float, patience: float) -> Result:
+        """One request, due at this `trio.current_time()`, given up after `patience` seconds."""
+        result = Result()
+        try:
+            with trio.fail_after(patience):
+                body = await self._exchange(due, result)
+            self._judge(body)
+        except WrongError as wrong:
+            result.error = str(wrong)
+        except trio.TooSlowError:
+            result.error = "timeout"
+        except OSError:
+            result.error = "connect"
+        except trio.BrokenResourceError:
+            result.error = "reset"
+        result.latency = result.latency or trio.current_time() - due
+        return result
+
+    async def aclose(self) -> None:
+        """Close what is kept."""
+        while self._idle:
+            await trio.aclose_forcefully(self._idle.pop())
+
+    async def _exchange(self, due: float, result: Result) -> bytes:
+        """Ask and read the whole answer; fills in the times."""
+        stream = (
+            self._idle.pop()
+            if self._idle
+            else await trio.open_tcp_stream(self._target.host, self._target.port)
+        )
+        keep = False
+        try:
+            await stream.send_all(self._target.request)
+            status, body, keep = await self._read(stream, due, result)
+        finally:
+            if keep:
+                self._idle.append(stream)
+            else:
+                await trio.aclose_forcefully(stream)
+        if status != 200:
+            raise WrongError(f"status {status}")
+        return body
+
+    async def _read(
+        self, stream: trio.SocketStream, due: float, result: Result
+    ) -> tuple[int, bytes, bool]:
+        buffer = b""
+        while b"\r\n\r\n" not in buffer:
+            data = await stream.receive_some()
+            if not data or len(buffer) > _HEAD_LIMIT:
+                raise WrongError("reset" if not buffer else "not HTTP")
+            buffer += data
+        head, _, data = buffer.partition(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        reader = _Body(lines)
+        last: float | None = None
+        while True:
+            now = trio.current_time()
+            piece = reader.feed(data) if data else b""
+            if piece and self._target.stream and (last or _FIRST_WORDS.search(piece)):
+                if last is None:
+                    result.ttft = now - due
+                elif b'"delta"' in piece:
+                    result.gaps.append(now - last)
+                last = now
+            if reader.done:
+                break
+            data = await stream.receive_some()
+            if not data:
+                raise WrongError("cut")
+        result.latency = trio.current_time() - due
+        keep = b"connection: close" not in lines
+        return int(head[9:12]), b"".join(reader.pieces), keep
+
+    def _judge(self, body: bytes) -> None:
+        """Raise `WrongError` unless the answer is whole and right."""
+        text = stream_text(body) if self._target.stream else json_text(body)
+        if self._target.expected is not None and text != self._target.expected:
+            raise WrongError("wrong text")
+
+
+class _Body:
+    """Takes the chunked coding off, or counts the length."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self.pieces: list[bytes] = []
+        self.done = False
+        self._rest = b""
+        self._left = 0  # bytes of this chunk (with its CR LF) or of the body still to come
+        self._chunked = any(
+            line.startswith(b"transfer-encoding:") and b"chunked" in line for line in lines
+        )
+        if not self._chunked:
+            lengths = [line[15:] for line in lines if line.startswith(b"content-length:")]
+            if not lengths:
+                raise WrongError("not HTTP")
+            self._left = int(lengths[0])
+            self.done = self._left == 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The body's bytes out of these."""
+        if not self._chunked:
+            self._left -= len(data)
+            self.done = self._left <= 0
+            self.pieces.append(data)
+            return data
+        data = self._rest + data
+        found: list[bytes] = []
+        while True:
+            size_line, end, rest = data.partition(b"\r\n")
+            if not end:
+                break
+            size = int(size_line.partition(b";")[0], 16)
+            if len(rest) < size + 2:
+                break
+            self.done = size == 0
+            found.append(rest[:size])
+            data = rest[size + 2 :]
+            if self.done:
+                break
+        self._rest = data
+        piece = b"".join(found)
+        self.pieces.append(piece)
+        return piece
+
+
+def json_text(body: bytes) -> str:
+    """The text of a JSON answer.
+
+    Raises:
+        WrongError: when it is not one.
+    """
+    match _loads(body):
+        case {"choices": [{"message": {"content": str() as text}}, *_]}:
+            return text
+        case {"error": _}:
+            raise WrongError("error object")
+        case _:
+            raise WrongError("not an answer")
+
+
+def stream_text(body: bytes) -> str:
+    """The text of a whole stream.
+
+    Raises:
+        WrongError: when it failed on the way, or does not end as a whole stream does.
+    """
+    words: list[str] = []
+    finished = done = False
+    for event in body.replace(b"\r\n", b"\n").split(b"\n\n"):
+        if not event.startswith(b"data:"):
+            continue
+        data = event[5:].strip()
+        if data == b"[DONE]":
+            done = True
+            continue
+        match _loads(data):
+            case {"error": error} if error:
+                raise WrongError("error event")
+            case {"choices": [{"delta": dict() as delta, "finish_reason": reason}, *_]}:
+                content = delta.get("content")
+                words.append(content if isinstance(content, str) else "")
+                finished = finished or bool(reason)
+            case _:
+                pass  # usage, and what else may stand beside the choices
+    if not finished:
+        raise WrongError("no finish_reason")
+    if not done:
+        raise WrongError("no [DONE]")
+    return "".join(words)
+
+
+def _loads(data: bytes) -> Json:
+    try:
+        return loads(data)
+    except ValueError:
+        raise WrongError("not JSON") from None
