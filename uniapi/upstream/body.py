@@ -1,0 +1,137 @@
+"""The bodies of answers: as they come, or made plain.
+
+Iterators with a `__anext__` of their own rather than async generators: an unfinished generator
+is closed by the garbage collector at a time of its choosing, and this closes connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+import httpx
+
+from uniapi.upstream.connection import Connection
+from uniapi.upstream.inflate import InflateError, Inflater
+
+
+class ResponseBody(httpx.AsyncByteStream):
+    """The body of one answer: one chunk per read of the socket; owns the connection meanwhile.
+
+    The connection goes back with the read that brings the end, not with the call that tells it.
+
+    Args:
+        connection: its head has been read.
+        start: as much of the body as has been pulled.
+        give_back: called once with the connection, wherever its answer stands.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        start: bytes,
+        give_back: Callable[[Connection], Awaitable[None]],
+    ) -> None:
+        self._connection: Connection | None = connection
+        self._ready = start
+        self._give_back = give_back
+        self._failure: Exception | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no body at all."""
+        return self._connection is None and self._failure is None and not self._ready
+
+    def __aiter__(self) -> Self:
+        """Itself: a body can be read once."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The bytes of the next read.
+
+        Raises:
+            httpx.ReadError: the connection was lost.
+            httpx.RemoteProtocolError: the body is cut or malformed.
+        """
+        while True:
+            if self._ready:
+                data, self._ready = self._ready, b""
+                return data
+            connection = self._connection
+            if connection is None:
+                raise self._failure or StopAsyncIteration
+            await self._read(connection)
+
+    async def aclose(self) -> None:
+        """Be done with it; closes the connection unless the end has been read."""
+        if self._connection is not None:
+            self._failure = httpx.StreamClosed()
+            self._ready = b""
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._failure = self._failure or connection.failure
+            await self._give_back(connection)
+
+    async def _read(self, connection: Connection) -> None:
+        try:
+            await connection.receive()
+        except httpx.ReadError as error:
+            self._failure = error
+        except BaseException:
+            await self.aclose()
+            raise
+        else:
+            self._ready = connection.pull()
+        if self._failure or connection.ended or connection.failure:
+            await self.let_go()
+
+
+class InflatedBody(httpx.AsyncByteStream):
+    """A compressed body, made plain as it is read.
+
+    Args:
+        body: as it came over the wire.
+        encoding: its content-encoding.
+    """
+
+    def __init__(self, body: ResponseBody, encoding: str) -> None:
+        self._body = body
+        self._encoding = encoding
+        self._inflater: Inflater | None = None
+
+    def __aiter__(self) -> Self:
+        """Itself: a body can be read once."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next plain bytes.
+
+        Raises:
+            httpx.DecodingError: an unknown encoding, malformed, cut, or far too large.
+            httpx.ReadError: as the body itself.
+            httpx.RemoteProtocolError: as the body itself.
+        """
+        try:
+            return await self._inflate()
+        except InflateError as error:
+            await self._body.aclose()
+            raise httpx.DecodingError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Be done with it."""
+        await self._body.aclose()
+
+    async def _inflate(self) -> bytes:
+        if self._inflater is None:
+            self._inflater = Inflater(self._encoding)
+        while not (piece := self._inflater.take()):
+            try:
+                self._inflater.feed(await anext(self._body))
+            except StopAsyncIteration:
+                self._inflater.finish()
+                raise
+        return piece
