@@ -38,6 +38,8 @@ def order(
     units: Sequence[U], algorithm: Algorithm, turn: Turn, rng: Random
 ) -> tuple[tuple[U, ...], Turn]:
     """The order for one request, and the turn to remember once the request is led by it."""
+    if not units:
+        return (), turn
     weighted = any(unit.weight is not None for unit in units)
     match algorithm:
         case Algorithm.FIXED_PRIORITY:
@@ -55,8 +57,8 @@ def order(
 
 
 def rotated(items: Sequence[T], cursor: int) -> tuple[T, ...]:
-    """The same ring, begun at another place."""
-    start = cursor % len(items) if items else 0
+    """The same ring, begun at another place; at least one item."""
+    start = cursor % len(items)
     return (*items[start:], *items[:start])
 
 

@@ -228,8 +228,7 @@ class Walk:
             place.refused = set(place.dead)
             if place.turn not in place.refused or place.pass_key():
                 self._front = index + 1
-                pause = now + self._rng.uniform(*JITTER)
-                return self._begin(place, now, max(pause, place.ready))
+                return self._begin(place, now, max(self._moment(now), place.ready))
         return None
 
     def _same_channel(self, place: _Place, failure: Failure, now: float) -> bool:
@@ -245,15 +244,18 @@ class Walk:
                     return False
                 place.retried = True
                 place.pass_key()
-                self._line_up(place, now, now + self._rng.uniform(*JITTER))
+                self._line_up(place, now, self._moment(now))
                 return True
             case SameChannel.NEXT_KEY:
                 if place.pass_key():
                     self._line_up(place, now, now)
                     return True
-                return self._wait_for(place, failure)
+                return self._wait_for(place, failure, now)
             case never:
                 assert_never(never)
+
+    def _moment(self, now: float) -> float:
+        return now + self._rng.uniform(*JITTER)
 
     def _line_up(self, place: _Place, now: float, not_before: float) -> None:
         held_up = place.free_at() > max(now, not_before)
@@ -262,7 +264,7 @@ class Walk:
         else:
             self._again.append((place, not_before))
 
-    def _wait_for(self, place: _Place, failure: Failure) -> bool:
+    def _wait_for(self, place: _Place, failure: Failure, now: float) -> bool:
         """Wait out a short Retry-After on the same key, when the order is fixed and it is the last.
 
         Once a channel: a provider that says "in two seconds" twice is not at its word.
@@ -279,7 +281,7 @@ class Walk:
             return False
         place.waited = True
         place.refused.discard(place.turn)
-        self._again.append((place, place.ready))
+        self._again.append((place, max(place.ready, self._moment(now))))
         return True
 
     def _refuse_key(self, place: _Place, attempt: Attempt, failure: Failure, now: float) -> None:
