@@ -426,6 +426,8 @@ async def test_what_is_not_http_is_a_remote_protocol_error(
         await server.ended[0].wait()
 
 
+# the stock transport leaves the generator of a body half sent to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("phase", ["sending", "waiting", "reading"])
 async def test_a_cancelled_request_hangs_up(
     transport: httpx.AsyncBaseTransport, serve: Serve, phase: str
