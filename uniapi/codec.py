@@ -45,3 +45,19 @@ def dumps(value: Json) -> bytes:
         return _ENCODER.encode(value).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def deeper(value: Json, limit: int) -> bool:
+    """Whether the value nests more than `limit` levels of lists and objects."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, list | dict)
+            for child in (parent if isinstance(parent, list) else parent.values())
+            if isinstance(child, list | dict)
+        ]
+        if not level:
+            return False
+    return True

@@ -43,6 +43,10 @@ class Decoder(Protocol):
         """Whether the terminal frame was read: nothing that follows can matter."""
         ...
 
+    def complete(self) -> bool:
+        """Whether every choice has its finish reason: only usage can still come."""
+        ...
+
     def end(self) -> Batch:
         """What is left to say when the body has ended.
 

@@ -63,14 +63,19 @@ class OpenAIDecoder:
         """After `[DONE]`, a whole body or a failure."""
         return self._done
 
+    def complete(self) -> bool:
+        """Whether every choice seen has its finish reason."""
+        choices = self._choices.values()
+        return bool(choices) and all(choice.finished for choice in choices)
+
     def end(self) -> Batch:
         """Usage still owed, or the failure that a cut answer is."""
         events: list[Event] = []
         wire: list[bytes] = []
         if self._done:
             return Batch(())
-        if self._choices and all(choice.finished for choice in self._choices.values()):
-            self._close(events, wire)  # no [DONE], but every choice said it was complete
+        if self.complete():
+            self._close(events, wire)  # no [DONE], but nothing is missing
         else:
             self._fail(CUT, events)
         return self._batch(events, wire)

@@ -1,0 +1,192 @@
+"""The command line: `uniapi [serve] [api.yaml]` and `uniapi check [api.yaml]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from uniapi import __version__
+from uniapi.config import source
+from uniapi.config.read import Problem, Report, Severity, read, render
+
+_COMMANDS: Final = ("serve", "check")
+_ABOUT: Final = (
+    "One OpenAI-format endpoint in front of every LLM provider you use. Configured by api.yaml in "
+    "this folder, a path, or CONFIG_URL; without any of them it starts a demo."
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command.
+
+    Returns:
+        0 when it went well, 1 for a configuration or an address that cannot be used, 2 for a
+        command line that cannot.
+    """
+    words = list(arguments)
+    if not words or words[0] not in {*_COMMANDS, "--version", "--help", "-h"}:
+        words.insert(0, "serve")
+    options = _parser().parse_args(words)
+    match options.command:
+        case "check":
+            return check(options.config, os.environ, strict=options.strict)
+        case _:
+            return serve(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="uniapi", description=_ABOUT)
+    parser.add_argument("--version", action="version", version=f"uniapi {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="{serve,check}")
+    config = "path or URL of the configuration (default: api.yaml here, else CONFIG_URL)"
+
+    serve_ = commands.add_parser("serve", help="run the gateway (the default)")
+    serve_.add_argument("config", nargs="?", help=config)
+    serve_.add_argument("--host", help="default 0.0.0.0, in demo mode 127.0.0.1 (env HOST)")
+    serve_.add_argument("--port", type=_port, help="default 8000 (env PORT)")
+    serve_.add_argument("--certfile", help="PEM certificate chain: serve HTTPS")
+    serve_.add_argument("--keyfile", help="PEM private key of --certfile")
+    serve_.add_argument(
+        "--grace",
+        type=_seconds,
+        default=30.0,
+        help="seconds for open streams to finish after SIGTERM (default 30)",
+    )
+    serve_.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
+    )
+
+    check_ = commands.add_parser("check", help="say everything that is wrong with a configuration")
+    check_.add_argument("config", nargs="?", help=config)
+    check_.add_argument("--strict", action="store_true", help="warnings are errors")
+    return parser
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
+    if 0 <= seconds < float("inf"):
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What reading the configuration brought.
+
+    Attributes:
+        report: the reading; None when there was no text.
+        problems: everything to tell the user, the way it came included.
+        found: False when there is no configuration anywhere, which means demo mode.
+    """
+
+    report: Report | None
+    problems: tuple[Problem, ...]
+    found: bool = True
+
+
+def read_config(argument: str | None, env: Mapping[str, str], cwd: Path) -> Outcome:
+    """Find, load and read the configuration; blocks while it does."""
+    try:
+        place = source.find(argument, env, cwd)
+        if place is None:
+            return Outcome(None, (), found=False)
+        loaded = source.load(place, env)
+    except source.SourceError as error:
+        return Outcome(None, (error.problem,))
+    report = read(loaded.text, name=loaded.name, env=env, mode=loaded.mode)
+    if report.config is None and (kept := source.last_good(place, env)) is not None:
+        # The address answers, but with something broken: yesterday's copy still serves.
+        again = read(kept.text, name=kept.name, env=env)
+        if again.config is not None:
+            return Outcome(again, (*loaded.warnings, *_demoted(report.problems)))
+    problems = (*loaded.warnings, *report.problems)
+    if report.config is not None:
+        failed = source.remember(place, loaded.text, env)
+        problems = (*problems, *([failed] if failed else []))
+    return Outcome(report, problems)
+
+
+def _demoted(problems: Sequence[Problem]) -> list[Problem]:
+    """Errors of a text that is not used: warnings."""
+    return [
+        Problem(
+            Severity.WARNING,
+            problem.file,
+            problem.line,
+            f"{problem.what}; the last good copy is used",
+            problem.fix,
+        )
+        for problem in problems
+    ]
+
+
+def check(argument: str | None, env: Mapping[str, str], *, strict: bool) -> int:
+    """Print every problem of the configuration; 1 for errors, or for warnings when strict."""
+    outcome = read_config(argument, env, Path.cwd())
+    if not outcome.found:
+        sys.stdout.write(
+            "no configuration: there is no api.yaml in this folder and CONFIG_URL is not set\n"
+            "    fix: give a path, or start from conf/api.minimal.yaml\n"
+        )
+        return 1
+    sys.stdout.write(render(outcome.problems))
+    errors = sum(problem.severity is Severity.ERROR for problem in outcome.problems)
+    warnings = len(outcome.problems) - errors
+    sys.stdout.write(_summary(outcome, errors, warnings))
+    return 1 if errors or (strict and warnings) else 0
+
+
+def _summary(outcome: Outcome, errors: int, warnings: int) -> str:
+    if outcome.report is None or outcome.report.config is None:
+        return f"{errors} errors, {warnings} warnings\n"
+    config = outcome.report.config
+    return (
+        f"ok: {len(config.providers)} providers, {len(config.keys)} client keys, "
+        f"{errors} errors, {warnings} warnings\n"
+    )
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run the gateway until it is told to stop; returns the exit status."""
+    # Imported here: `check`, `--version` and `--help` answer without a server's 0.3 s of imports.
+    import trio  # noqa: PLC0415 - see above
+
+    from uniapi import log, run  # noqa: PLC0415 - see above
+
+    if (options.certfile is None) != (options.keyfile is None):
+        sys.stderr.write("uniapi: --certfile and --keyfile go together\n")
+        return 2
+    outcome = read_config(options.config, os.environ, Path.cwd())
+    log.configure(level=options.log_level)
+    sys.stderr.write(render(outcome.problems))
+    config = outcome.report.config if outcome.report else None
+    if outcome.found and config is None:
+        sys.stderr.write("uniapi: not started: the configuration has errors\n")
+        return 1
+    try:
+        port = options.port if options.port is not None else _port(os.environ.get("PORT", "8000"))
+    except argparse.ArgumentTypeError as error:
+        sys.stderr.write(f"uniapi: PORT: {error}\n")
+        return 2
+    settings = run.Settings(
+        host=options.host or os.environ.get("HOST") or None,
+        port=port,
+        certfile=options.certfile,
+        keyfile=options.keyfile,
+        grace=options.grace,
+    )
+    return trio.run(run.gateway, config, settings)

@@ -1,0 +1,91 @@
+"""The ASGI application: a dict of routes, and one place where an error becomes an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
+
+import structlog
+
+from uniapi.errors import ApiError
+from uniapi.frontend import info_routes
+from uniapi.frontend.asgi import PREFLIGHT, Answer, ClientLeft, Message, Receive, Request, Send
+from uniapi.frontend.chat_route import serve_chat
+from uniapi.frontend.gateway import Gateway
+
+Handler: TypeAlias = Callable[[Gateway, Request, Answer], Awaitable[None]]
+
+# Without the `/v1`, which may be there or not.
+ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
+    "/chat/completions": {"POST": serve_chat},
+    "/models": {"GET": info_routes.models},
+    "/healthz": {"GET": info_routes.health},
+    "/readyz": {"GET": info_routes.ready},
+}
+_MODEL: Final = "/models/"
+
+log = structlog.get_logger()
+
+
+class App:
+    """What the server calls for every request."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Everything the routes need is in `gateway`."""
+        self.gateway = gateway
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request of type `http`; anything else is refused."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        request = Request.of(scope, receive)
+        answer = Answer(request, send)
+        try:
+            await self._route(request, answer)
+        except ClientLeft:
+            log.info("request.left", request=request.id, path=request.path)
+        except ApiError as error:
+            if not answer.started:
+                await answer.whole(error.status, error.body(), error.headers)
+        except Exception:
+            # The request that met the bug gets an answer; the others never notice.
+            log.exception("request.crashed", request=request.id, path=request.path)
+            if not answer.started:
+                bug = ApiError(500, "the gateway met a bug; its log says more", "internal_error")
+                await answer.whole(bug.status, bug.body())
+
+    async def _route(self, request: Request, answer: Answer) -> None:
+        path = request.path.removeprefix("/v1")
+        methods = ROUTES.get(path)
+        if methods is None and path.startswith(_MODEL):
+            methods = {"GET": _one_model(path.removeprefix(_MODEL))}
+        if methods is None:
+            raise ApiError(
+                404,
+                f"no such path: {request.path[:200]}; this gateway serves "
+                + ", ".join(f"/v1{known}" for known in ROUTES),
+                code="unknown_url",
+            )
+        if request.method == "OPTIONS":
+            await answer.head(204, PREFLIGHT)
+            await answer.last_word()
+            return
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = methods.get(method)
+        if handler is None:
+            allowed = ", ".join((*methods, "OPTIONS"))
+            raise ApiError(
+                405,
+                f"{request.method[:20]} is not served at {request.path}; use {allowed}",
+                code="method_not_allowed",
+                headers=[(b"allow", allowed.encode())],
+            )
+        await handler(self.gateway, request, answer)
+
+
+def _one_model(name: str) -> Handler:
+    async def handler(gateway: Gateway, request: Request, answer: Answer) -> None:
+        await info_routes.model(gateway, request, answer, name)
+
+    return handler

@@ -1,0 +1,224 @@
+"""The thin layer over bare ASGI: a request that knows its limits, and how an answer is sent.
+
+There is no framework because of when a gateway works: most of a request's life is before the
+response exists, and there a framework's handler is not cancelled when the client leaves.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import trio
+
+from uniapi.errors import ApiError
+
+# ASGI messages are what the server makes them; past this file nobody sees one.
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+BODY_TIMEOUT: Final = 60.0  # seconds for a request body to arrive
+WRITE_TIMEOUT: Final = 60.0  # seconds a client may take to take what we have for it
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+
+CORS: Final[Headers] = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"x-request-id, x-uniapi-attempts, retry-after"),
+]
+PREFLIGHT: Final[Headers] = [
+    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+    (b"access-control-allow-headers", b"*, authorization"),
+    (b"access-control-max-age", b"86400"),
+]
+
+
+class ClientLeft(Exception):  # noqa: N818 - an outcome, not an error
+    """The client hung up."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One request as ASGI gave it.
+
+    Attributes:
+        method: upper case.
+        path: decoded, without a trailing slash.
+        headers: by lower-case name; the last of a repeated name counts.
+        query: the raw query string.
+        id: the client's `x-request-id` when it is a sane one, else ours.
+        client: the peer's address, for the log.
+        streams_share: HTTP/2, where a slow reader must be noticed per stream.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    query: bytes
+    id: str
+    client: str
+    receive: Receive
+    streams_share: bool = False
+
+    @classmethod
+    def of(cls, scope: Message, receive: Receive) -> Request:
+        """Read the scope."""
+        headers: dict[str, str] = {}
+        given = b""
+        for name, value in scope["headers"]:
+            lower = name.lower()
+            headers[lower.decode("latin-1")] = value.decode("latin-1")
+            if lower == b"x-request-id":
+                given = value
+        sane = _REQUEST_ID.fullmatch(given) is not None
+        peer = scope.get("client")
+        return cls(
+            method=scope["method"],
+            path=scope["path"].rstrip("/") or "/",
+            headers=headers,
+            query=scope["query_string"],
+            id=given.decode() if sane else f"req-{secrets.token_hex(12)}",
+            client=str(peer[0]) if peer else "",
+            receive=receive,
+            streams_share=scope["http_version"] == "2",
+        )
+
+    def refuse_by_headers(self, limit: int) -> None:
+        """Refuse what the headers alone condemn, before anything is read.
+
+        Raises:
+            ApiError: 413 for a declared size above `limit`, 415 for an encoding or a type that
+                is not read here.
+        """
+        declared = self.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > limit:
+            raise _too_large(limit)
+        encoding = self.headers.get("content-encoding", "identity").lower()
+        if encoding not in {"", "identity"}:
+            raise ApiError(
+                415,
+                f"content-encoding {encoding!r} is not accepted here; send plain JSON",
+                code="unsupported_content_encoding",
+            )
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind and kind not in _JSON_TYPES and not kind.endswith("+json"):
+            raise ApiError(
+                415,
+                f"content-type {kind!r} is not JSON; send content-type: application/json",
+                code="unsupported_media_type",
+            )
+
+    async def body(self, limit: int) -> bytes:
+        """The whole request body.
+
+        Raises:
+            ApiError: 413 above `limit` bytes, 408 when it takes longer than `BODY_TIMEOUT`.
+            ClientLeft: when the client hung up before its end.
+        """
+        parts: list[bytes] = []
+        size = 0
+        with trio.move_on_after(BODY_TIMEOUT):
+            while True:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                part = message.get("body", b"")
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+        raise ApiError(
+            408,
+            f"the request body did not arrive within {BODY_TIMEOUT:g} s",
+            code="request_timeout",
+            headers=[(b"connection", b"close")],
+        )
+
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client has hung up."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+_JSON_TYPES: Final = {"application/json", "text/json", "text/plain"}
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        f"the request body is larger than {limit} bytes, the limit here",
+        code="request_too_large",
+        headers=[(b"connection", b"close")],
+    )
+
+
+@dataclass(slots=True)
+class Answer:
+    """The way an answer goes out: a head, some body, and the last word.
+
+    Attributes:
+        status: 0 until the head has gone out.
+        sent: bytes of the body so far.
+        broken: the client stopped reading; nothing more will reach it.
+        extra: headers to add to the head, whatever the answer turns out to be.
+
+    The last word is sent by whoever has already left the request's nursery: the server says
+    "disconnect" while it is finishing, and a watcher that cancels on it would cut the finishing
+    short and leave a connection half recycled.
+    """
+
+    request: Request
+    _send: Send
+    status: int = 0
+    sent: int = 0
+    broken: bool = False
+    extra: Headers = field(default_factory=list)
+
+    @property
+    def started(self) -> bool:
+        """Whether the head has gone out."""
+        return self.status != 0
+
+    async def head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send status and headers; ours are added."""
+        self.status = status
+        ours = [(b"x-request-id", self.request.id.encode()), *CORS, *self.extra]
+        await self._out(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *ours]}
+        )
+
+    async def body(self, data: bytes) -> None:
+        """Send a part; waits until the client took it."""
+        if data:
+            self.sent += len(data)
+            await self._out({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def last_word(self, data: bytes = b"") -> None:
+        """Send the end of the body."""
+        self.sent += len(data)
+        await self._out({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def whole(
+        self, status: int, data: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Send a complete JSON answer."""
+        length = (b"content-length", str(len(data)).encode())
+        kind = (b"content-type", b"application/json")
+        await self.head(status, [kind, length, *headers])
+        await self.last_word(data)
+
+    async def _out(self, message: Message) -> None:
+        if not self.request.streams_share:
+            await self._send(message)  # HTTP/1: the connection's own write deadline holds
+            return
+        if self.broken:
+            return
+        with trio.move_on_after(WRITE_TIMEOUT) as patience:
+            await self._send(message)
+        self.broken = patience.cancelled_caught  # HTTP/2: a stream's window may never open

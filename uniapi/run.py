@@ -1,0 +1,133 @@
+"""One process: the gateway, its background tasks and its server, from start to exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from uniapi import __version__
+from uniapi.config.read import read, render
+from uniapi.config.types import Config
+from uniapi.demo import run as demo_run
+from uniapi.frontend.app import App
+from uniapi.frontend.gateway import Gateway
+from uniapi.server.connection import Address
+from uniapi.server.serve import Bind, Server, until_signalled
+from uniapi.state import State
+from uniapi.upstream.client import Client
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line said.
+
+    Attributes:
+        host: None is 0.0.0.0, in demo mode 127.0.0.1.
+        port: 0 lets the system choose.
+        certfile, keyfile: HTTPS when given.
+        grace: seconds for streams to finish after SIGTERM.
+    """
+
+    host: str | None
+    port: int
+    certfile: str | None = None
+    keyfile: str | None = None
+    grace: float = 30.0
+
+
+async def gateway(config: Config | None, settings: Settings) -> int:
+    """Serve until told to stop.
+
+    Args:
+        config: None starts the demo.
+        settings: where to listen.
+
+    Returns:
+        The process's exit status.
+    """
+    status = 0
+    async with trio.open_nursery() as background:
+        shown: demo_run.Demo | None = None
+        if config is None:
+            shown = await demo_run.start(background)
+            config = _demo_config(shown)
+        room = Gateway(config, State(), Client())
+        host = settings.host or ("127.0.0.1" if shown else "0.0.0.0")
+        bind = Bind(host, settings.port, settings.certfile, settings.keyfile)
+        server = Server(App(room), bind, grace=settings.grace)
+        background.start_soon(room.discovery.run)
+        status = await _serve(room, server, bind, shown)
+        await room.client.aclose()
+        background.cancel_scope.cancel()
+    return status
+
+
+def _demo_config(shown: demo_run.Demo) -> Config:
+    report = read(shown.text, name="api.demo.yaml", env=shown.env)
+    if report.config is None:
+        raise RuntimeError(f"the demo's own config is broken:\n{render(report.problems)}")
+    return report.config
+
+
+async def _serve(room: Gateway, server: Server, bind: Bind, shown: demo_run.Demo | None) -> int:
+    """Run the server and listen for signals; the exit status."""
+    status = 0
+
+    def drain() -> None:
+        room.draining = True
+
+    def started(addresses: Sequence[Address]) -> None:
+        scheme = "https" if bind.certfile else "http"
+        port = next((address[1] for address in addresses if address), bind.port)
+        log.info(
+            "server.started",
+            url=f"{scheme}://{bind.host}:{port}",
+            version=__version__,
+            providers=len(room.config.providers),
+            keys=len(room.config.keys),
+        )
+        if shown is not None:
+            sys.stdout.write(_welcome(scheme, bind.host, port, shown))
+            sys.stdout.flush()
+
+    async def signals() -> None:
+        nonlocal status
+        status = await until_signalled(server, drain)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(signals)
+        try:
+            await server.run(started)
+        except OSError as error:
+            place = f"{bind.host}:{bind.port}"
+            sys.stderr.write(
+                f"uniapi: cannot listen on {place}: {error.strerror or error}\n"
+                "    fix: stop what uses it, or choose another with --port\n"
+            )
+            status = 1
+        nursery.cancel_scope.cancel()
+    return status
+
+
+def _welcome(scheme: str, host: str, port: int, shown: demo_run.Demo) -> str:
+    name = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
+    curl = (
+        f"curl -sS{'k' if scheme == 'https' else ''} "
+        f"{scheme}://{name}:{port}/v1/chat/completions "
+        f"-H 'Authorization: Bearer {shown.key}' -H 'Content-Type: application/json' -d "
+    )
+    ask = f'"model":"{shown.model}","messages":[{{"role":"user","content":"Hello"}}]'
+    return (
+        f"uniapi {__version__}, demo mode: no api.yaml in this folder, no CONFIG_URL.\n"
+        "Scripted providers answer; the first one always fails, so you can watch a failover.\n\n"
+        f"  {curl}'{{{ask}}}'\n\n"
+        "and as a stream:\n\n"
+        f"  {curl.replace('curl -sS', 'curl -sSN')}'{{{ask},\"stream\":true}}'\n\n"
+    )

@@ -1,0 +1,192 @@
+"""Listening, signals, and the end: stop accepting, let streams finish, then go."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio.worker_context import WorkerContext
+
+from uniapi.errors import ApiError
+from uniapi.server.connection import Address, Application, Connection
+
+GRACE: Final = 30.0  # seconds for streams to finish after SIGTERM
+_BACKLOG: Final = 1024
+_HEAD_LIMIT: Final = 32_768  # bytes of a request's head
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where to listen.
+
+    Attributes:
+        host: address or name; every address it has.
+        port: 0 lets the system choose.
+        certfile, keyfile: PEM files; both or neither.
+    """
+
+    host: str
+    port: int
+    certfile: str | None = None
+    keyfile: str | None = None
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """TLS 1.2 or newer, HTTP/2 by ALPN; None for plain HTTP.
+
+        Raises:
+            OSError: a file that cannot be read or is not what it should be (ssl.SSLError).
+        """
+        if self.certfile is None or self.keyfile is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.load_cert_chain(self.certfile, self.keyfile)
+        return context
+
+
+class Server:
+    """Accepts connections until told to stop."""
+
+    def __init__(
+        self, app: Application, bind: Bind, *, grace: float = GRACE, max_connections: int = 0
+    ) -> None:
+        """`max_connections` of 0 is half of what the process may have open."""
+        self._app = app
+        self._bind = bind
+        self._grace = grace
+        self._most = max_connections or _half_of_files()
+        self._context = WorkerContext(None)
+        self._connections: set[Connection] = set()
+        self._stop = trio.Event()
+        self._config = HypercornConfig()
+        self._config.include_server_header = False
+        self._config.errorlog = None
+        self._config.h11_max_incomplete_size = _HEAD_LIMIT
+        self._config.keep_alive_max_requests = 1_000_000
+        self._config.graceful_timeout = grace
+
+    @property
+    def open_connections(self) -> int:
+        """Client connections open now."""
+        return len(self._connections)
+
+    def stop(self) -> None:
+        """Stop accepting and drain; `run` returns when that is done."""
+        self._stop.set()
+
+    async def run(self, started: Callable[[Sequence[Address]], None]) -> None:
+        """Listen and serve until `stop`.
+
+        Args:
+            started: called with the addresses once connections are accepted.
+
+        Raises:
+            OSError: the address is in use, or not ours.
+        """
+        context = self._bind.ssl_context()
+        listeners = await trio.open_tcp_listeners(
+            self._bind.port, host=self._bind.host, backlog=_BACKLOG
+        )
+        started([listener.socket.getsockname()[:2] for listener in listeners])
+
+        async def handler(stream: trio.SocketStream) -> None:
+            await self.serve_stream(stream, context)
+
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accept = partial(trio.serve_listeners, handler_nursery=connections)
+                accepting.start_soon(accept, handler, listeners)
+                await self._stop.wait()
+                accepting.cancel_scope.cancel()
+            log.info("server.draining", connections=len(self._connections), grace=self._grace)
+            await self._context.terminated.set()
+            for connection in list(self._connections):
+                connection.drain()
+            connections.cancel_scope.deadline = trio.current_time() + self._grace
+
+    async def serve_stream(
+        self, stream: trio.SocketStream, context: ssl.SSLContext | None = None
+    ) -> None:
+        """Serve one accepted connection."""
+        client = _address(stream.socket.getpeername)
+        server = _address(stream.socket.getsockname)
+        if len(self._connections) >= self._most:
+            await _turn_away(stream)
+            return
+        transport: trio.abc.Stream = stream
+        if context is not None:
+            transport = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        await self.serve_transport(transport, client=client, server=server)
+
+    async def serve_transport(
+        self, transport: trio.abc.Stream, *, client: Address = None, server: Address = None
+    ) -> None:
+        """Serve a connection over any stream: a socket, TLS, or memory in tests."""
+        connection = Connection(
+            self._app, self._config, self._context, transport, client=client, server=server
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+
+async def until_signalled(server: Server, on_drain: Callable[[], None]) -> int:
+    """Wait for a signal and act on it; the process's exit status.
+
+    SIGTERM drains; a second one, or SIGINT, ends at once. SIGHUP never ends it: terminals that
+    close send one.
+    """
+    draining = False
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            log.info("server.signal", signal=signal.Signals(number).name)
+            if number == signal.SIGHUP:
+                continue
+            if number == signal.SIGINT:
+                return 130
+            if draining:
+                return 143
+            draining = True
+            on_drain()
+            server.stop()
+    return 0
+
+
+async def _turn_away(stream: trio.SocketStream) -> None:
+    """More connections than files: a short answer instead of a hang."""
+    body = ApiError(503, "too many connections", code="overloaded").body()
+    head = (
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+        b"connection: close\r\ncontent-length: " + str(len(body)).encode() + b"\r\n\r\n"
+    )
+    with trio.move_on_after(1), suppress(trio.BrokenResourceError):
+        await stream.send_all(head + body)
+    await trio.aclose_forcefully(stream)
+
+
+def _address(ask: Callable[[], tuple[str, int]]) -> Address:
+    try:
+        host, port, *_ = ask()
+    except OSError:
+        return None  # it left between accept and now
+    return host, port
+
+
+def _half_of_files() -> int:
+    """Half the descriptors: the other half is for the upstream side of each connection."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 50_000 if soft == resource.RLIM_INFINITY else max(16, soft // 2 - 32)

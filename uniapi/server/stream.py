@@ -1,0 +1,71 @@
+"""The client's stream with a limit to how long it may refuse what we send."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+import trio
+
+WRITE_TIMEOUT: Final = 60.0  # seconds a client may take none of what is sent to it
+_CLOSE_TIMEOUT: Final = 5.0  # seconds for TLS to say goodbye
+
+Transport: TypeAlias = trio.abc.Stream
+
+
+class ClientStream:
+    """A stream whose writes have a deadline of their own; once broken it stays broken."""
+
+    def __init__(self, transport: Transport, write_timeout: float = WRITE_TIMEOUT) -> None:
+        """`transport` is a socket, TLS over one, or a memory stream in tests."""
+        self._transport = transport
+        self._write_timeout = write_timeout
+        self.broken = False
+
+    async def send_all(self, data: bytes) -> None:
+        """Send, or break the stream when the client does not take it in time.
+
+        The deadline is inside whatever shield the caller put around this: an inner scope's own
+        deadline still fires.
+
+        Raises:
+            trio.BrokenResourceError: the client has gone, or has not read for too long.
+        """
+        if not data:
+            return  # hypercorn ends every body with an empty write
+        if self.broken:
+            raise trio.BrokenResourceError
+        with trio.move_on_after(self._write_timeout) as patience:
+            try:
+                await self._transport.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.broken = True
+                raise trio.BrokenResourceError from None
+        if patience.cancelled_caught:
+            self.broken = True
+            await trio.aclose_forcefully(self._transport)
+            raise trio.BrokenResourceError("the client does not read")
+
+    async def receive_some(self, most: int) -> bytes:
+        """Read; empty at the end."""
+        return bytes(await self._transport.receive_some(most))
+
+    async def send_eof(self) -> bool:
+        """Say that nothing more will be sent; False where the transport cannot say it."""
+        match self._transport:
+            case trio.SocketStream() | trio.StapledStream():
+                with suppress(
+                    trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
+                ):
+                    await self._transport.send_eof()
+                return True
+            case _:
+                return False
+
+    async def aclose(self) -> None:
+        """Close, politely for a moment and then not."""
+        with (
+            trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_TIMEOUT),
+            suppress(trio.BrokenResourceError),
+        ):
+            await self._transport.aclose()

@@ -1,0 +1,125 @@
+"""Asking providers without a `model:` list what they serve: in the background, and again later.
+
+The port is up before anybody is asked. What is learnt lives in `State`; the config is never
+written. A provider that fails keeps its last listing and is asked again sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import httpx
+import structlog
+import trio
+
+from uniapi.config.types import Config, ModelName, Provider
+from uniapi.engines.base import Call, Engine
+from uniapi.engines.registry import engine_for
+from uniapi.state import DiscoveryStatus, State
+from uniapi.upstream.client import Client, ProxyError, network_failure
+from uniapi.upstream.scrub import scrub
+
+TIMEOUT: Final = 20.0  # seconds for one listing
+REFRESH: Final = 1800.0  # seconds between listings of a provider that answered
+RETRY: Final = 60.0  # seconds until one that did not is asked again
+_MAX_LISTING: Final = 8_000_000  # bytes
+
+log = structlog.get_logger()
+
+
+class Discovery:
+    """The background task, and the way to wait for what it learns."""
+
+    def __init__(self, client: Client, state: State, config: Callable[[], Config]) -> None:
+        """`config` gives the configuration of the moment: it changes on reload."""
+        self._client = client
+        self._state = state
+        self._config = config
+        self._news = trio.Event()
+        self._due: dict[str, float] = {}
+
+    def unsettled(self) -> tuple[str, ...]:
+        """Providers that have not answered or failed yet."""
+        return tuple(
+            provider.name
+            for provider in self._asked()
+            if self._state.discovery(provider.name).status is DiscoveryStatus.PENDING
+        )
+
+    async def wait(self, providers: Iterable[str], seconds: float) -> None:
+        """Return when all of these have answered or failed, or after `seconds`."""
+        wanted = set(providers)
+        with trio.move_on_after(seconds):
+            while wanted & set(self.unsettled()):
+                await self._news.wait()
+
+    async def run(self) -> None:
+        """Ask whoever is due, for ever."""
+        while True:
+            now = trio.current_time()
+            due = [p for p in self._asked() if self._due.get(p.name, 0.0) <= now]
+            async with trio.open_nursery() as nursery:
+                for provider in due:
+                    nursery.start_soon(self._learn, provider)
+            times = [self._due.get(p.name, 0.0) for p in self._asked()]
+            # At least every few seconds: a reload may have brought a provider.
+            await trio.sleep(max(0.1, min([*times, trio.current_time() + 5.0]) - now))
+
+    def _asked(self) -> list[Provider]:
+        return [provider for provider in self._config().providers if provider.models is None]
+
+    async def _learn(self, provider: Provider) -> None:
+        """Ask one provider and remember the outcome."""
+        before = self._state.discovery(provider.name)
+        outcome = await self._ask(provider)
+        match outcome:
+            case str(reason):
+                reason = scrub(reason, self._config())
+                self._state.discovery_failed(provider.name, reason)
+                log.warning("discovery.failed", provider=provider.name, reason=reason)
+            case models:
+                self._state.discovered(provider.name, models)
+                if models != before.models:
+                    log.info("discovery.done", provider=provider.name, models=len(models))
+        wait = RETRY if isinstance(outcome, str) else REFRESH
+        self._due[provider.name] = trio.current_time() + wait
+        self._news.set()
+        self._news = trio.Event()
+
+    async def _ask(self, provider: Provider) -> tuple[ModelName, ...] | str:
+        """The models, or why they are not known."""
+        engine = engine_for(provider, "")
+        if engine is None:
+            return "no engine here speaks to this provider: set `engine:`, and `model:`"
+        call = engine.catalogue(provider, provider.keys[0] if provider.keys else None)
+        if call is None:
+            return "this provider has no listing: write its models under `model:`"
+        try:
+            with trio.fail_after(TIMEOUT):
+                return await self._fetch(provider, engine, call)
+        except trio.TooSlowError:
+            return f"no listing within {TIMEOUT:g} s"
+        except (httpx.TransportError, httpx.InvalidURL, ProxyError) as error:
+            return network_failure(error).message
+        except ValueError as error:
+            return f"the listing cannot be read: {error}"
+
+    async def _fetch(
+        self, provider: Provider, engine: Engine, call: Call
+    ) -> tuple[ModelName, ...] | str:
+        proxy = provider.preferences.proxy or self._config().preferences.proxy
+        answer = await self._client.send(call, proxy)
+        try:
+            if answer.status >= 300:
+                body = await answer.error_body()
+                said = engine.failure(answer.status, answer.headers, body).message
+                return f"HTTP {answer.status}: {said}"
+            body = b""
+            async for part in answer.body:
+                body += part
+                if len(body) > _MAX_LISTING:
+                    return f"a listing of over {_MAX_LISTING} bytes"
+        finally:
+            await answer.aclose()
+        return tuple(ModelName(name, name) for name in engine.models(body))
