@@ -21,6 +21,7 @@ from uniapi.config.types import (
     ModelName,
     NestedKey,
     OneProvider,
+    Preferences,
     Provider,
     ProviderPreferences,
     Refusals,
@@ -28,6 +29,8 @@ from uniapi.config.types import (
     Rule,
     Secret,
     Silence,
+    TimeoutPolicy,
+    TimeoutRule,
 )
 from uniapi.routing.plan import Ask, Plan, make_plan
 from uniapi.state import State
@@ -111,6 +114,20 @@ def test_timeouts_are_those_of_the_slots_own_channel() -> None:
     tuned = replace(provider("a"), preferences=ProviderPreferences(model_timeout=slow))
     plan = Desk(tuned, provider("b"), keys=(client(),)).plan()
     assert [slot.timeouts.first for slot in plan.slots] == [7, 100]
+
+
+def test_a_timeout_policy_knows_the_request_and_whose_it_is() -> None:
+    def rule(field: str, value: str, seconds: float) -> TimeoutPolicy:
+        return TimeoutPolicy(rules=(TimeoutRule(((field, (value,)),), (("idle", seconds),)),))
+
+    own = ProviderPreferences(timeout_policy=rule("stream", "true", 5))
+    tuned = replace(provider("a"), preferences=own)
+    key = replace(client(), role="family")
+    desk = Desk(tuned, keys=(key,))
+    shared = Preferences(timeout_policy=rule("role", "family", 6))
+    desk.config = replace(desk.config, preferences=shared)
+    assert desk.plan(Ask("m")).slots[0].timeouts.idle == 6
+    assert desk.plan(Ask("m", stream=True)).slots[0].timeouts.idle == 5
 
 
 def test_round_robin_moves_one_step_per_request_and_model() -> None:

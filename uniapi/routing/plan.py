@@ -123,9 +123,7 @@ def make_plan(
             Slot(
                 channel=channel,
                 keys=_keys(state, channel.provider, now, rng, leads=place == 0),
-                timeouts=timeouts.resolve(
-                    config, channel, ask.model, facts(ask, channel, key.role)
-                ),
+                timeouts=timeouts.resolve(config, channel, ask.model, ask, key.role),
                 cooldown_left=fit[_id(channel)],
                 via=via,
             )
@@ -258,9 +256,11 @@ def _keys(
     state: State, provider: Provider, now: float, rng: Random, *, leads: bool
 ) -> tuple[Secret | None, ...]:
     """The keys of a provider's pool for one request; when all rest, the one that wakes first."""
-    pool = tuple(dict.fromkeys(provider.keys))
-    if not pool:
+    if not provider.keys:
         return (None,)
+    if len(provider.keys) == 1:
+        return provider.keys
+    pool = tuple(dict.fromkeys(provider.keys))
     rests = {key: state.key_cooldown(provider.name, key.digest, now) for key in pool}
     awake = tuple(key for key in pool if rests[key] == 0)
     if not awake:

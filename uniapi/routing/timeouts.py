@@ -35,7 +35,11 @@ class Timeouts:
 
 
 def resolve(
-    config: Config, channel: Channel, requested: str, known: Facts | None = None
+    config: Config,
+    channel: Channel,
+    requested: str,
+    ask: Ask | None = None,
+    role: str | None = None,
 ) -> Timeouts:
     """The limits for one channel asked for the model `requested`.
 
@@ -43,17 +47,22 @@ def resolve(
         config: the whole configuration.
         channel: who is asked.
         requested: the model's name as the client wrote it.
-        known: the facts a `timeout_policy` may match; None takes those of an ordinary request.
+        ask: the request, for what a `timeout_policy` may match; None is an ordinary one.
+        role: the client key's, for the same.
     """
     names = (requested, channel.upstream)
     own = channel.provider.preferences.model_timeout
     shared = config.preferences.model_timeout
     layers = (own.named(*names), own.default, shared.named(*names), shared.default)
-    if known is None:
-        known = facts(Ask(requested), channel)
-    policy = _policy(
-        (config.preferences.timeout_policy, channel.provider.preferences.timeout_policy), known
-    )
+    policies = [
+        policy
+        for policy in (
+            config.preferences.timeout_policy,
+            channel.provider.preferences.timeout_policy,
+        )
+        if policy is not None
+    ]
+    policy = _merged(policies, facts(ask or Ask(requested), channel, role)) if policies else {}
     fallback = config.default_timeout
 
     def pick(read: Callable[[Silence], float | None], phase: str) -> float | None:
@@ -74,13 +83,12 @@ def _first(values: Iterable[float | None]) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _policy(policies: tuple[TimeoutPolicy | None, ...], known: Facts) -> dict[str, float]:
-    """Both policies in one: defaults first, then of each the rule with the most matching fields."""
-    present = [policy for policy in policies if policy is not None]
+def _merged(policies: list[TimeoutPolicy], known: Facts) -> dict[str, float]:
+    """The policies in one: defaults first, then of each the rule with the most matching fields."""
     merged: dict[str, float] = {}
-    for policy in present:
+    for policy in policies:
         merged.update(policy.default)
-    for policy in present:
+    for policy in policies:
         fitting = [rule for rule in policy.rules if fits(rule.match, known)]
         if fitting:
             merged.update(max(fitting, key=lambda rule: len(rule.match)).timeout)
