@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 from uniapi.codec import Json
 from uniapi.config import yaml
 from uniapi.config.keys import Keys, closest
-from uniapi.config.problems import Sink, shown
+from uniapi.config.problems import Sink, shown, spoken
 from uniapi.config.types import ByModel, Secret
 
 T = TypeVar("T")
@@ -36,6 +36,15 @@ class At:
 
     path: str
     sink: Sink
+
+    def key(self, name: str) -> At:
+        """The place of a key below; a name from the file is masked when it looks like a secret."""
+        return At(f"{self.path}.{spoken(name)}" if self.path else name, self.sink)
+
+    def item(self, which: int | str) -> At:
+        """The place of an item below, by number from 0 or by name."""
+        label = which if isinstance(which, int) else spoken(which)
+        return At(f"{self.path}[{label}]", self.sink)
 
     def error(self, node: yaml.Node, what: str, fix: str) -> None:
         """Note an error at this path and the node's line."""
@@ -69,7 +78,7 @@ def text(node: yaml.Node, at: At) -> str | None:
     """A single value as text, without spaces around it; numbers are text too."""
     match node:
         case yaml.Scalar():
-            return node.text.strip()
+            return None if node.unset else node.text.strip()
         case yaml.Sequence((yaml.Scalar(text="email protected"),), flow=True):
             at.warning(
                 node,
@@ -190,7 +199,7 @@ def by_model(reader: Reader[T]) -> Reader[ByModel[T]]:
         default: T | None = None
         for entry in entries(node, at):
             name = entry.key.text.strip()
-            value = reader(entry.value, At(f"{at.path}.{name}", at.sink))
+            value = reader(entry.value, at.key(name))
             if value is None:
                 continue
             if name == "default":
@@ -238,6 +247,15 @@ def json_map(node: yaml.Node, at: At) -> Mapping[str, Json] | None:
     return {entry.key.text: json(entry.value) for entry in node.entries}
 
 
+def _label(node: yaml.Node, number: int) -> int | str:
+    """What to call an item of a list of maps: a provider by its name, others by number."""
+    match node:
+        case yaml.Mapping((yaml.Entry(yaml.Scalar("provider"), yaml.Scalar(name)), *_)) if name:
+            return name.strip()
+        case _:
+            return number
+
+
 class Section:
     """A map of the file whose keys we know: hands out values, remembers what was asked for.
 
@@ -259,10 +277,6 @@ class Section:
         for name, entry in self._entries.items():
             keys.met(scope, name, entry.key.line)
 
-    def path(self, key: str) -> At:
-        """Where a key of this section is."""
-        return At(f"{self.at.path}.{key}" if self.at.path else key, self.at.sink)
-
     def node_of(self, key: str, *also: str) -> yaml.Node | None:
         """The value of a key (or another spelling of it), None when absent or empty."""
         self._keys.know(self._scope, key, *also)
@@ -275,7 +289,7 @@ class Section:
     def get(self, key: str, reader: Reader[T], *also: str) -> T | None:
         """The value of a key as `reader` reads it, None when absent or wrong."""
         node = self.node_of(key, *also)
-        return None if node is None else reader(node, self.path(key))
+        return None if node is None else reader(node, self.at.key(key))
 
     def read(self, key: str, reader: Reader[T], default: T, *also: str) -> T:
         """As `get`, with a default for None."""
@@ -286,19 +300,19 @@ class Section:
         """The map under a key; empty when absent."""
         node = self.node_of(key)
         scope = f"{self._scope}.{key}" if self._scope else key
-        return Section(node, self.path(key), scope, self._keys)
+        return Section(node, self.at.key(key), scope, self._keys)
 
     def sections(self, key: str) -> tuple[Section, ...]:
         """The maps of the list under a key."""
         node = self.node_of(key)
-        path = self.path(key)
+        path = self.at.key(key)
         if node is None:
             return ()
         if isinstance(node, yaml.Scalar):
             path.error(node, "a list is expected", "start every entry with `- `, indented below")
             return ()
         return tuple(
-            Section(item, At(f"{path.path}[{i}]", self.at.sink), f"{key}[]", self._keys)
+            Section(item, path.item(_label(item, i)), f"{key}[]", self._keys)
             for i, item in enumerate(items(node, path))
         )
 
@@ -308,11 +322,11 @@ class Section:
         if node is None:
             self.at.error(self.node, f"`{key}` is missing", f"write {key}: {example}")
             return None
-        return reader(node, self.path(key))
+        return reader(node, self.at.key(key))
 
     def unsupported(self, key: str, why: str, fix: str) -> None:
         """A key that means something elsewhere and nothing here."""
         self._keys.tolerate(self._scope, key)
         entry = self._entries.get(key)
         if entry is not None and not absent(entry.value):
-            self.path(key).warning(entry.key, why, fix)
+            self.at.key(key).warning(entry.key, why, fix)

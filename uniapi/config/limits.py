@@ -126,7 +126,7 @@ def silence(node: yaml.Node, at: At) -> Silence | None:
         return None if seconds is None else Silence(first=seconds, idle=seconds)
     found: dict[str, float] = {}
     for name, value in named(node, at, ("first", "idle", "total")):
-        seconds = span(value, At(f"{at.path}.{name}", at.sink))
+        seconds = span(value, at.key(name))
         if seconds is not None:
             found[name] = seconds
     return Silence(found.get("first"), found.get("idle"), found.get("total"))

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from uniapi.config.clients import LinedKey
 from uniapi.config.keys import closest
-from uniapi.config.problems import Sink, mask, shown
+from uniapi.config.problems import Sink, mask, shown, spoken
 from uniapi.config.rules import LinedRule
 from uniapi.config.types import (
     Algorithm,
@@ -88,12 +88,8 @@ def check(
             sink.warning(
                 providers[one.name],
                 f"no key can reach the provider {shown(one.name)}",
-                f"add {_spoken(one.name)}/* to the model list of a key, or remove the provider",
+                f"add {spoken(one.name)}/* to the model list of a key, or remove the provider",
             )
-
-
-def _spoken(name: str) -> str:
-    return shown(name).strip('"')
 
 
 def _check_rule(rule: LinedRule, catalogue: _Catalogue, sink: Sink) -> None:
@@ -124,7 +120,7 @@ def _check_model(model: str, rule: LinedRule, catalogue: _Catalogue, sink: Sink)
     if model in catalogue.all or catalogue.open:
         return
     if model in catalogue.models:
-        fix = f"for all models of that provider write {_spoken(model)}/*"
+        fix = f"for all models of that provider write {spoken(model)}/*"
     else:
         fix = _suggest(model, catalogue.all, catalogue)
     sink.warning(rule.line, f"the rule {rule.shown} names a model that no provider has", fix)
@@ -136,12 +132,12 @@ def _check_channel(
     if name not in catalogue.models:
         whole = f"{name}/{model or '*'}"
         if whole in catalogue.all:
-            fix = f"for the model of that name write <{_spoken(whole)}>"
+            fix = f"for the model of that name write <{spoken(whole)}>"
         elif name.startswith("sk-"):
             fix = "to use another key's channels, that key must be an entry of api_keys"
         else:
             near = closest(name, catalogue.models)
-            fix = f"did you mean {_spoken(near)}?" if near else "add it to providers, or remove it"
+            fix = f"did you mean {spoken(near)}?" if near else "add it to providers, or remove it"
         sink.warning(rule.line, f"the rule {rule.shown} names a provider that does not exist", fix)
         return
     has = catalogue.models[name]
@@ -153,9 +149,9 @@ def _check_channel(
 def _suggest(model: str, names: frozenset[str], catalogue: _Catalogue) -> str:
     renamed = catalogue.new_name(model)
     if renamed is not None and renamed in names:
-        return f"it was renamed: write {_spoken(renamed)}"
+        return f"it was renamed: write {spoken(renamed)}"
     near = closest(model, sorted(names))
-    return f"did you mean {_spoken(near)}?" if near else "add it under `model` of a provider"
+    return f"did you mean {spoken(near)}?" if near else "add it under `model` of a provider"
 
 
 def _reaches(key: ClientKey, one: Provider) -> bool:

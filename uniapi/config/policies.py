@@ -44,7 +44,7 @@ def hedge(node: yaml.Node, at: At) -> Hedge | None:
     after: Hedge | None = None
     budget = Hedge().budget
     for name, value in named(node, at, ("after", "budget")):
-        here = At(f"{at.path}.{name}", at.sink)
+        here = at.key(name)
         if name == "after":
             after = _after(value, here)
         else:
@@ -88,13 +88,12 @@ def timeout_policy(node: yaml.Node, at: At) -> TimeoutPolicy | None:
     default: tuple[tuple[str, float], ...] = ()
     rules: tuple[TimeoutRule, ...] = ()
     for name, value in named(node, at, ("default", "rules")):
-        here = At(f"{at.path}.{name}", at.sink)
+        here = at.key(name)
         if name == "default":
             default = _phases(value, here)
         else:
             rules = tuple(
-                _timeout_rule(item, At(f"{here.path}[{i}]", at.sink))
-                for i, item in enumerate(items(value, here))
+                _timeout_rule(item, here.item(i)) for i, item in enumerate(items(value, here))
             )
     return TimeoutPolicy(default, rules)
 
@@ -103,7 +102,7 @@ def _timeout_rule(node: yaml.Node, at: At) -> TimeoutRule:
     match: Match = ()
     timeout: tuple[tuple[str, float], ...] = ()
     for name, value in named(node, at, ("match", "timeout")):
-        here = At(f"{at.path}.{name}", at.sink)
+        here = at.key(name)
         if name == "match":
             match = _match(value, here, TIMEOUT_FIELDS)
         else:
@@ -114,10 +113,7 @@ def _timeout_rule(node: yaml.Node, at: At) -> TimeoutRule:
 
 
 def _phases(node: yaml.Node, at: At) -> tuple[tuple[str, float], ...]:
-    found = (
-        (name, span(value, At(f"{at.path}.{name}", at.sink)))
-        for name, value in named(node, at, PHASES)
-    )
+    found = ((name, span(value, at.key(name))) for name, value in named(node, at, PHASES))
     return tuple((name, seconds) for name, seconds in found if seconds is not None)
 
 
@@ -133,15 +129,13 @@ def _match(node: yaml.Node, at: At, known: tuple[str, ...]) -> Match:
                 f"unknown field {shown(name)}: this rule never fits",
                 f"did you mean `{near}`?" if near else f"known here: {', '.join(known)}",
             )
-        patterns = many(text)(entry.value, At(f"{at.path}.{name}", at.sink))
+        patterns = many(text)(entry.value, at.key(name))
         found.append((name, patterns or ()))
     return tuple(found)
 
 
 def _refuse_rules(node: yaml.Node, at: At) -> tuple[RefuseRule, ...]:
-    found = (
-        _refuse_rule(item, At(f"{at.path}[{i}]", at.sink)) for i, item in enumerate(items(node, at))
-    )
+    found = (_refuse_rule(item, at.item(i)) for i, item in enumerate(items(node, at)))
     return tuple(rule for rule in found if rule is not None)
 
 
@@ -149,7 +143,7 @@ def _refuse_rule(node: yaml.Node, at: At) -> RefuseRule | None:
     match: Match = ()
     reason = ""
     for name, value in named(node, at, ("match", "reason")):
-        here = At(f"{at.path}.{name}", at.sink)
+        here = at.key(name)
         if name == "match":
             match = _match(value, here, REFUSE_FIELDS)
         else:

@@ -80,6 +80,11 @@ def shown(text: str) -> str:
     return f'"{flat}{"…" if len(text) > _SHOWN else ""}"'
 
 
+def spoken(text: str) -> str:
+    """As `shown`, without the quotes: for use inside a sentence or a path."""
+    return shown(text)[1:-1]
+
+
 class Sink:
     """Collects problems while a file is read, and knows what may never be printed."""
 

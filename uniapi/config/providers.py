@@ -267,7 +267,7 @@ def _headers(node: yaml.Node, at: At) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for entry in entries(node, at):
         name = entry.key.text.strip()
-        here = At(f"{at.path}.{name}" if _TOKEN.fullmatch(name) else at.path, at.sink)
+        here = at.key(name)
         value = secret(entry.value, here)
         if not _TOKEN.fullmatch(name):
             at.error(entry.key, "not a legal header name", "use letters, digits and dashes")

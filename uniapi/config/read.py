@@ -185,7 +185,7 @@ def _prices(node: yaml.Node, at: At) -> dict[str, tuple[float, float]]:
     """Model name to dollars per million tokens, in and out; `default` is one of the names."""
     found: dict[str, tuple[float, float]] = {}
     for entry in entries(node, at):
-        here = At(f"{at.path}.{entry.key.text.strip()}", at.sink)
+        here = at.key(entry.key.text.strip())
         parts = _price_parts(entry.value, here)
         match [_price(part) for part in parts]:
             case [float(put), float(out)]:

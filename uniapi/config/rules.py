@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from uniapi.config import yaml
 from uniapi.config.fields import At, absent, items, text
-from uniapi.config.problems import mask, shown
+from uniapi.config.problems import mask, shown, spoken
 from uniapi.config.types import (
     AnyProvider,
     Everything,
@@ -93,8 +93,7 @@ def _rule(node: yaml.Node, value: int | None, at: At, names: Names) -> LinedRule
             "write a model, provider/*, provider/model, <a/b> or all",
         )
         return None
-    label = written if shown(written) == f'"{written}"' else shown(written).strip('"')
-    return LinedRule(Rule(target, value, label), node.line, shown(written))
+    return LinedRule(Rule(target, value, spoken(written)), node.line, shown(written))
 
 
 def _nested(written: str, names: Names) -> tuple[Secret, str] | None:

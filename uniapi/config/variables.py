@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from uniapi.config import yaml
-from uniapi.config.problems import Sink, shown
+from uniapi.config.problems import Sink, shown, spoken
 
 _REFERENCE: Final = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|\$\{", re.ASCII
@@ -39,7 +39,10 @@ def _scalar(node: yaml.Scalar, env: Mapping[str, str], sink: Sink) -> yaml.Scala
     if "${" not in node.text:
         return node
 
+    failed = False
+
     def value(match: re.Match[str]) -> str:
+        nonlocal failed
         name, default = match["name"], match["default"]
         if name is None:
             if match[0] == "${":
@@ -53,14 +56,16 @@ def _scalar(node: yaml.Scalar, env: Mapping[str, str], sink: Sink) -> yaml.Scala
         if default is not None and not found:
             return default
         if found is None:
+            failed = True
             sink.error(
                 node.line,
                 f"the environment variable {shown(name)} is not set",
-                f"set it before the start, or write a default: ${{{name}:-…}}",
+                f"set it before the start, or write a default: ${{{spoken(name)}:-…}}",
             )
             return ""
         if _PRIVATE.search(name):
             sink.hide(found)
         return found
 
-    return replace(node, text=_REFERENCE.sub(value, node.text))
+    text = _REFERENCE.sub(value, node.text)
+    return replace(node, text=text, unset=failed)

@@ -34,16 +34,18 @@ class Scalar:
         text: without its quotes.
         line: from 1.
         quoted: in quotes or a block scalar, hence a string whatever it looks like.
+        unset: a variable in it has no value, which has been complained of already.
     """
 
     text: str
     line: int
     quoted: bool = False
+    unset: bool = False
 
     @property
     def null(self) -> bool:
         """Nothing was written: empty, `~` or `null` without quotes."""
-        return not self.quoted and self.text in _NULLS
+        return not self.quoted and not self.unset and self.text in _NULLS
 
 
 @dataclass(frozen=True, slots=True)

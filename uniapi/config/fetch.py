@@ -1,0 +1,155 @@
+"""One GET with a total deadline, a size limit, and redirects that stay where they were sent."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+import certifi
+
+from uniapi import __version__
+
+_REDIRECTS: Final = 5
+_CHUNK: Final = 65_536  # bytes
+
+
+class FetchError(Exception):
+    """Why there is no body; the message names no part of the address."""
+
+
+def fetch(url: str, *, seconds: float, limit: int) -> bytes:
+    """The body behind an http or https address.
+
+    The work is done in a thread and left behind at the deadline, because neither name resolution
+    nor a header that trickles in can be bounded from within. Userinfo is sent as basic
+    authorization. Proxies of the environment are not used.
+
+    Args:
+        url: a valid http or https URL.
+        seconds: for all of it, redirects included.
+        limit: bytes of the body.
+
+    Raises:
+        FetchError: no answer in time, a status other than 200, a body over the limit, a redirect to
+            another host or to a lesser scheme.
+    """
+    job = _Job(url, seconds, limit)
+    thread = threading.Thread(target=job.run, name="config-fetch", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        job.abandon()
+        raise FetchError(f"no whole answer within {seconds:g} s")
+    if job.body is None:
+        raise FetchError(job.why)
+    return job.body
+
+
+@dataclass
+class _Job:
+    url: str
+    seconds: float
+    limit: int
+    body: bytes | None = None
+    why: str = ""
+    connection: http.client.HTTPConnection | None = field(default=None, repr=False)
+
+    def run(self) -> None:
+        try:
+            self.body = self._follow()
+        except FetchError as error:
+            self.why = str(error)
+        except ssl.SSLCertVerificationError as error:
+            self.why = f"its certificate is not trusted ({error.verify_message})"
+        except socket.gaierror:
+            self.why = "its host name is unknown"
+        except TimeoutError:
+            self.why = f"no whole answer within {self.seconds:g} s"
+        except OSError as error:
+            self.why = (error.strerror or type(error).__name__).lower()
+        except (http.client.InvalidURL, UnicodeError):
+            self.why = "the address has characters that must be %-encoded"
+        except (http.client.HTTPException, ValueError):
+            self.why = "the answer is not HTTP"
+
+    def abandon(self) -> None:
+        """Cut the connection, so that the thread ends soon."""
+        connection = self.connection
+        if connection is not None and connection.sock is not None:
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _follow(self) -> bytes:
+        url = self.url
+        for _ in range(_REDIRECTS + 1):
+            found = self._get(urlsplit(url))
+            if isinstance(found, bytes):
+                return found
+            url = _redirect(url, found)
+        raise FetchError(f"more than {_REDIRECTS} redirects")
+
+    def _get(self, url: SplitResult) -> bytes | str:
+        """The body, or where the answer sends us."""
+        self.connection = connection = _connection(url, self.seconds)
+        try:
+            path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+            connection.request("GET", path, headers=_headers(url))
+            answer = connection.getresponse()
+            if answer.status in {301, 302, 303, 307, 308}:
+                return answer.getheader("location") or ""
+            if answer.status != 200:
+                raise FetchError(f"it answers {answer.status}")
+            body = bytearray()
+            while chunk := answer.read1(_CHUNK):
+                body += chunk
+                if len(body) > self.limit:
+                    raise FetchError(f"it is larger than {self.limit / 1e6:g} MB")
+            if answer.length:
+                raise FetchError("the answer was cut short")
+            return bytes(body)
+        finally:
+            connection.close()
+
+
+def _connection(url: SplitResult, seconds: float) -> http.client.HTTPConnection:
+    host = url.hostname or ""
+    if url.scheme.lower() == "http":
+        return http.client.HTTPConnection(host, url.port, timeout=seconds)
+    # The system's trust (which honours SSL_CERT_FILE) and certifi's: slim images have no store.
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return http.client.HTTPSConnection(host, url.port, timeout=seconds, context=context)
+
+
+def _headers(url: SplitResult) -> dict[str, str]:
+    headers = {
+        "User-Agent": f"uniapi/{__version__}",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    if url.username is not None:
+        pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return headers
+
+
+def _redirect(url: str, location: str) -> str:
+    """The next address: the same host and scheme, or https instead of http on the same host."""
+    old = urlsplit(url)
+    new = urlsplit(urljoin(url, location))
+    same = (old.scheme, old.hostname, old.port) == (new.scheme, new.hostname, new.port)
+    safer = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
+    if not location or not (same or safer):
+        raise FetchError("it redirects to another host")
+    if old.username is not None and new.username is None:
+        userinfo = old.netloc.rpartition("@")[0]
+        new = new._replace(netloc=f"{userinfo}@{new.netloc}")
+    return new.geturl()
