@@ -1,0 +1,151 @@
+"""Imports point one way: this table is the architecture, and the test holds the code to it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent / "uniapi"
+
+# A room may import from itself and from the rooms named here; the lowest come first.
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "codec": set(),
+    "errors": {"codec"},
+    "events": {"codec", "errors"},
+    "chat": {"codec"},
+    "framing": {"codec"},
+    "config": {"codec", "__init__"},
+    "engines": {"codec", "errors", "events", "chat", "framing", "config.types", "__init__"},
+    "state": {"config.types"},
+    "routing": {"errors", "config.types", "state"},
+    "race": {"errors", "events", "routing"},
+    "upstream": {
+        "errors", "events", "chat", "framing", "config.types", "engines", "state", "race",
+        "__init__",
+    },
+    "frontend": {
+        "codec", "errors", "events", "chat", "config.types", "state", "routing", "race",
+        "upstream", "__init__",
+    },
+    "server": {"errors"},
+    "log": set(),
+    "demo": {"codec"},
+    "run": {"config", "state", "upstream", "frontend", "server", "demo", "__init__"},
+    "cli": {"config", "run", "log", "__init__"},
+    "__main__": {"cli"},
+}  # fmt: skip
+
+# Third-party libraries that have one room each.
+KEPT: dict[str, set[str]] = {
+    "strictyaml": {"config/yaml.py"},
+    "httpx": {"upstream"},
+    "hypercorn": {"server"},
+    "h11": {"upstream", "server"},
+    "sqlite3": {"stats"},
+}
+# The vocabulary and the pure rooms: no event loop, no clock, no network.
+PURE = ("codec", "errors", "events", "chat", "framing", "engines", "routing", "state")
+IMPURE = {"trio", "anyio", "time", "socket", "random"}
+PURE_EXCEPTIONS = {("routing", "random.Random")}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports(path: Path) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                found += [alias.name for alias in names]
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                found += [f"{module}.{alias.name}" for alias in names]
+            case ast.ImportFrom(level=level) if level:
+                raise AssertionError(f"{path}: relative import")
+            case _:
+                pass
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def target(name: str) -> str:
+    """What `uniapi.a.b.C` imports: the room, or `config.types` which has a door of its own."""
+    rest = name.removeprefix("uniapi").lstrip(".").split(".")
+    if rest[:2] == ["config", "types"]:
+        return "config.types"
+    room = rest[0]
+    known = (ROOT / f"{room}.py").exists() or (ROOT / room).is_dir()
+    return room if room and known else "__init__"
+
+
+def arrows() -> list[tuple[Path, str]]:
+    return [
+        (path, name)
+        for path in modules()
+        for name in imports(path)
+        if name == "uniapi" or name.startswith("uniapi.")
+    ]
+
+
+def test_every_import_is_in_the_table() -> None:
+    wrong = []
+    for path, name in arrows():
+        room, to = room_of(path), target(name)
+        if (
+            to.partition(".")[0] == room
+            or to in ALLOWED[room]
+            or to.partition(".")[0] in (ALLOWED[room])
+        ):
+            continue
+        wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_the_table_has_no_cycle_and_no_arrow_nobody_uses() -> None:
+    order = list(ALLOWED)
+    for room, allowed in ALLOWED.items():
+        for to in allowed - {"__init__"}:
+            assert order.index(to.partition(".")[0]) < order.index(room), (room, to)
+    used = {(room_of(path), target(name)) for path, name in arrows()}
+    used_rooms = {(room, to.partition(".")[0]) for room, to in used}
+    unused = [
+        (room, to)
+        for room, allowed in ALLOWED.items()
+        for to in allowed
+        if (room, to) not in used and (room, to.partition(".")[0]) not in used_rooms
+    ]
+    assert unused == []
+
+
+def test_libraries_stay_in_their_rooms() -> None:
+    wrong = []
+    for path in modules():
+        where = path.relative_to(ROOT).as_posix()
+        for name in imports(path):
+            rooms = KEPT.get(name.partition(".")[0])
+            if rooms is not None and where not in rooms and room_of(path) not in rooms:
+                wrong.append(f"{where} imports {name}")
+    assert wrong == []
+
+
+def test_pure_rooms_know_no_clock_and_no_event_loop() -> None:
+    wrong = []
+    for path in modules():
+        room = room_of(path)
+        if room not in PURE:
+            continue
+        wrong += [
+            f"{path.relative_to(ROOT)} imports {name}"
+            for name in imports(path)
+            if name.partition(".")[0] in IMPURE and (room, name) not in PURE_EXCEPTIONS
+        ]
+    assert wrong == []
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room_of(path) for path in modules()} == set(ALLOWED)
