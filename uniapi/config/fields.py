@@ -311,10 +311,14 @@ class Section:
         if isinstance(node, yaml.Scalar):
             path.error(node, "a list is expected", "start every entry with `- `, indented below")
             return ()
-        return tuple(
-            Section(item, path.item(_label(item, i)), f"{key}[]", self._keys)
-            for i, item in enumerate(items(node, path))
-        )
+        found: list[Section] = []
+        for i, item in enumerate(items(node, path)):
+            at = path.item(_label(item, i))
+            if isinstance(item, yaml.Mapping):
+                found.append(Section(item, at, f"{key}[]", self._keys))
+            else:
+                entries(item, at)  # says that a map is expected
+        return tuple(found)
 
     def require(self, key: str, reader: Reader[T], example: str) -> T | None:
         """As `get`; absence is an error that shows an example."""

@@ -36,7 +36,7 @@ _MEANT: Final[Mapping[str, str]] = {
 
 def closest(word: str, words: Iterable[str]) -> str | None:
     """The one of `words` that `word` most likely means."""
-    return next(iter(get_close_matches(word, list(words), n=1, cutoff=0.7)), None)
+    return next(iter(get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
 
 
 def _plain(key: str) -> str:
