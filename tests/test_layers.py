@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "race": {"errors", "events", "routing"},
     "upstream": {
         "errors", "events", "chat", "framing", "config.types", "engines", "state", "race",
-        "__init__",
+        
     },
     "frontend": {
         "codec", "errors", "events", "chat", "config.types", "state", "routing", "race",

@@ -1,9 +1,15 @@
-"""What an engine is: pure functions from a request to a call, and from frames to events."""
+"""What an engine is: pure functions from a request to a call, and from frames to events.
+
+Adding a provider is adding one file with one subclass of `Engine`. An engine does no I/O and asks
+no clock: what it needs of the world (a token, the time, a picture behind a URL) is in the
+`Recipient` it is given, and what it cannot have yet it asks for (`grant`, `needs`).
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from uniapi.chat import ChatRequest
@@ -32,6 +38,33 @@ class Call:
     framing: Framing = "json"
 
 
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What was behind a URL."""
+
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """To whom a call goes, and what there is to reach them.
+
+    Attributes:
+        channel: the provider and its name for the model.
+        key: one of the provider's keys, or the token that `grant` brought; None sends none.
+        passed: client headers the config lets through, lower-case names.
+        now: unix seconds; signatures carry it.
+        media: by URL, what `needs` asked for.
+    """
+
+    channel: Channel
+    key: Secret | None = None
+    passed: Sequence[tuple[str, str]] = ()
+    now: float = 0.0
+    media: Mapping[str, Media] = field(default_factory=dict)
+
+
 class Decoder(Protocol):
     """Turns the frames of one answer into events, in order, once."""
 
@@ -55,7 +88,7 @@ class Decoder(Protocol):
         ...
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """One wire dialect.
 
     Attributes:
@@ -64,43 +97,59 @@ class Engine(Protocol):
 
     names: tuple[str, ...]
 
+    @abstractmethod
     def claims(self, provider: Provider, upstream: str) -> int:
         """How surely the provider speaks this: 0 not, 1 as a fallback, 2 by path, 3 by host."""
-        ...
 
-    def encode(
-        self,
-        chat: ChatRequest,
-        channel: Channel,
-        key: Secret | None,
-        passed: Sequence[tuple[str, str]] = (),
-    ) -> Call:
-        """The call that asks this channel; `passed` are client headers the config lets through.
+    @abstractmethod
+    def encode(self, chat: ChatRequest, to: Recipient) -> Call:
+        """The call that asks this channel.
 
         Raises:
             ApiError: 400 naming the parameter, for what cannot be honoured safely.
         """
-        ...
 
+    @abstractmethod
     def decoder(self, chat: ChatRequest, framing: Framing, default: Start) -> Decoder:
         """A fresh decoder for an answer that arrives in this framing.
 
         `default` is the id, model and creation time for an upstream that gives none.
         """
-        ...
 
+    @abstractmethod
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What a response with a status of 300 or more means."""
-        ...
 
-    def catalogue(self, provider: Provider, key: Secret | None) -> Call | None:
-        """The call that lists the provider's models; None when it cannot be asked."""
-        ...
+    @abstractmethod
+    def catalogue(self, to: Recipient) -> Call | None:
+        """The call that lists the provider's models; None when it cannot be asked.
 
+        The channel's model is empty here.
+        """
+
+    @abstractmethod
     def models(self, body: bytes) -> tuple[str, ...]:
         """The model names in the answer to `catalogue`.
 
         Raises:
             ValueError: when it is not a listing.
         """
-        ...
+
+    def needs(self, chat: ChatRequest, channel: Channel) -> tuple[str, ...]:  # noqa: ARG002 - for subclasses
+        """URLs in the request that the provider does not fetch itself: `Recipient.media`."""
+        return ()
+
+    def grant(self, provider: Provider, now: float) -> Call | None:  # noqa: ARG002 - for subclasses
+        """The call that brings a short-lived token to use as the key; None when keys are used.
+
+        `now` is unix seconds.
+        """
+        return None
+
+    def granted(self, body: bytes) -> tuple[Secret, float]:  # noqa: ARG002 - for subclasses
+        """The token in the answer to `grant`, and the seconds it is good for.
+
+        Raises:
+            ValueError: when it is not a token.
+        """
+        raise ValueError(f"{self.names[0]} grants no tokens")

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from uniapi import __version__, codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json, JsonObject
-from uniapi.config.types import Channel, Provider, Secret
+from uniapi.config.types import Provider, Secret
 from uniapi.engines import failures
-from uniapi.engines.base import Call, Decoder
+from uniapi.engines.base import Call, Decoder, Engine, Recipient
 from uniapi.engines.openai_decoder import OpenAIDecoder
 from uniapi.engines.overrides import override
 from uniapi.engines.urls import place
@@ -35,7 +35,7 @@ _FOREIGN_HOSTS: Final = (
 _TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 
 
-class OpenAI:
+class OpenAI(Engine):
     """OpenAI's own dialect, and so the one whose frames reach clients verbatim."""
 
     names: tuple[str, ...] = ("gpt", "openrouter", "groq")
@@ -51,14 +51,9 @@ class OpenAI:
         foreign = path.endswith(_FOREIGN_PATHS) or (parts.hostname or "").endswith(_FOREIGN_HOSTS)
         return 0 if foreign else 1
 
-    def encode(
-        self,
-        chat: ChatRequest,
-        channel: Channel,
-        key: Secret | None,
-        passed: Sequence[tuple[str, str]] = (),
-    ) -> Call:
+    def encode(self, chat: ChatRequest, to: Recipient) -> Call:
         """The client's own body under the provider's name for the model."""
+        channel = to.channel
         body: JsonObject = {**chat.fields, "model": channel.upstream}
         provider = channel.provider
         if not provider.tools:
@@ -75,7 +70,7 @@ class OpenAI:
         return Call(
             method="POST",
             url=place(provider.base_url or "", "chat/completions"),
-            headers=headers(provider, bearer(key), passed),
+            headers=headers(provider, bearer(to.key), to.passed),
             body=codec.dumps(body),
             framing="sse" if body.get("stream") is True else "json",
         )
@@ -88,10 +83,11 @@ class OpenAI:
         """OpenAI's error object, or whatever an OpenAI-format server sends in its place."""
         return failures.refused(status, headers, body)
 
-    def catalogue(self, provider: Provider, key: Secret | None) -> Call | None:
+    def catalogue(self, to: Recipient) -> Call | None:
         """`GET .../models`."""
+        provider = to.channel.provider
         url = place(provider.base_url or "", "models")
-        return Call(method="GET", url=url, headers=headers(provider, bearer(key)))
+        return Call(method="GET", url=url, headers=headers(provider, bearer(to.key)))
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `data[].id`, `models[].name` or a bare list (GitHub Models)."""

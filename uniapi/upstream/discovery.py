@@ -13,8 +13,8 @@ import httpx
 import structlog
 import trio
 
-from uniapi.config.types import Config, ModelName, Provider
-from uniapi.engines.base import Call, Engine
+from uniapi.config.types import Channel, Config, ModelName, Provider
+from uniapi.engines.base import Call, Engine, Recipient
 from uniapi.engines.registry import engine_for
 from uniapi.state import DiscoveryStatus, State
 from uniapi.upstream.client import Client, ProxyError, network_failure
@@ -92,7 +92,8 @@ class Discovery:
         engine = engine_for(provider, "")
         if engine is None:
             return "no engine here speaks to this provider: set `engine:`, and `model:`"
-        call = engine.catalogue(provider, provider.keys[0] if provider.keys else None)
+        key = provider.keys[0] if provider.keys else None
+        call = engine.catalogue(Recipient(Channel(provider, "", ""), key))
         if call is None:
             return "this provider has no listing: write its models under `model:`"
         try:

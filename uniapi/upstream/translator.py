@@ -20,7 +20,7 @@ import trio
 
 from uniapi.chat import ChatRequest
 from uniapi.config.types import Config, Secret
-from uniapi.engines.base import Decoder, Engine
+from uniapi.engines.base import Decoder, Engine, Recipient
 from uniapi.engines.registry import engine_for
 from uniapi.errors import ApiError, Failure, Kind
 from uniapi.events import Batch, Start, StreamFailed
@@ -77,7 +77,8 @@ class Translator:
 
     async def _ask(self, leg: Leg, engine: Engine, reading: _Reading) -> None:
         channel, key = leg.attempt.channel, leg.attempt.key
-        call = engine.encode(self.chat, channel, key, self._passed(leg))
+        to = Recipient(channel, key, self._passed(leg), time.time())
+        call = engine.encode(self.chat, to)
         answer = await self.client.send(call, self._proxy(leg))
         try:
             if answer.status >= 300:
