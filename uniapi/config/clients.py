@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from uniapi.config import yaml
-from uniapi.config.fields import At, Section, choice, entries, flag, number, secret, text
+from uniapi.config.fields import At, choice, entries, flag, number, secret, text
 from uniapi.config.limits import rates, span
 from uniapi.config.policies import hedge
 from uniapi.config.problems import Sink, mask, shown
 from uniapi.config.rules import LinedRule, Names, cycle, rules, weight
+from uniapi.config.section import Section
 from uniapi.config.types import (
     Algorithm,
     AutoRetry,

@@ -6,10 +6,11 @@ import re
 from typing import Final
 
 from uniapi.config import yaml
-from uniapi.config.fields import At, Reader, Section, entries, items, many, named, text
+from uniapi.config.fields import At, Reader, entries, items, many, named, text
 from uniapi.config.keys import closest
 from uniapi.config.limits import parse_duration, size, span
 from uniapi.config.problems import shown
+from uniapi.config.section import Section
 from uniapi.config.types import Hedge, Refusals, RefuseRule, TimeoutPolicy, TimeoutRule
 
 PHASES: Final = ("connect", "write", "pool", "first_byte", "idle", "total")

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from uniapi.config import yaml
 from uniapi.config.fields import (
     At,
-    Section,
     absent,
     by_model,
     choice,
@@ -25,6 +24,7 @@ from uniapi.config.keys import closest
 from uniapi.config.limits import duration, rates, span, timeouts
 from uniapi.config.policies import refusals, timeout_policy
 from uniapi.config.problems import shown
+from uniapi.config.section import Section
 from uniapi.config.types import (
     ByModel,
     KeySchedule,

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from uniapi.config import yaml
 from uniapi.config.clients import LinedKey, clients
-from uniapi.config.fields import At, Section, absent, by_model, entries, flag, kind, many, text
+from uniapi.config.fields import At, absent, by_model, entries, flag, kind, many, text
 from uniapi.config.keys import Keys
 from uniapi.config.limits import duration, parse_duration, rates, size, span, timeouts
 from uniapi.config.lint import check
 from uniapi.config.policies import hedge, timeout_policy
 from uniapi.config.problems import Problem, Severity, Sink, render, shown
 from uniapi.config.providers import provider, proxy
+from uniapi.config.section import Section
 from uniapi.config.types import (
     DEFAULT_BODY_LIMIT,
     DEFAULT_COOLDOWN,

@@ -165,7 +165,7 @@ class TimeoutPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """Ask a second channel when the first is slow.
+    """Ask a second channel when the first is slow; never, when neither delay is given (`off`).
 
     Attributes:
         after: a fixed delay in seconds, or None when `percentile` says.
