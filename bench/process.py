@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ class Cost:
         cpu: seconds, user and system.
         rss: resident bytes.
         fds: open file descriptors; None where only /proc would tell and there is none.
+        sockets: those of them that are sockets.
     """
 
     cpu: float
     rss: int
     fds: int | None = None
+    sockets: int | None = None
 
 
 def cost(pid: int) -> Cost:
@@ -36,11 +39,25 @@ def cost(pid: int) -> Cost:
         # The name in brackets may hold spaces; fields are counted from after it.
         fields = (proc / "stat").read_text().rpartition(")")[2].split()
         pages = int((proc / "statm").read_text().split()[1])
-        fds = sum(1 for _ in (proc / "fd").iterdir())
+        fds = _targets(proc / "fd")
     except FileNotFoundError:
         raise ProcessLookupError(f"no process {pid}") from None
     ticks = int(fields[11]) + int(fields[12])
-    return Cost(ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE"), fds)
+    return Cost(
+        ticks / os.sysconf("SC_CLK_TCK"),
+        pages * os.sysconf("SC_PAGE_SIZE"),
+        len(fds),
+        sum(target.startswith("socket:") for target in fds),
+    )
+
+
+def _targets(folder: Path) -> list[str]:
+    """What the descriptors lead to; one that closes while we look does not count."""
+    found: list[str] = []
+    for entry in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(entry.readlink()))
+    return found
 
 
 def _ps(pid: int) -> Cost:

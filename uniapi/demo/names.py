@@ -53,7 +53,11 @@ _WEATHER: Final = (
 
 _FIXED: Final[Mapping[str, Behaviour]] = MappingProxyType(
     {
-        **{str(f): Behaviour(fault=f, at=10 if f in _NEEDS_AT else 0) for f in Fault},
+        **{
+            str(f): Behaviour(fault=f, at=10 if f in _NEEDS_AT else 0)
+            for f in Fault
+            if f is not Fault.NONE
+        },
         "ok": Behaviour(),
         "slow": Behaviour(ttft=0.5, gap=0.1),
         "tools": Behaviour(tools=_WEATHER),

@@ -81,7 +81,7 @@ async def start(nursery: trio.Nursery) -> Demo:
         OSError: when loopback gives no port.
         FileNotFoundError: see `demo_config_text`.
     """
-    providers = _providers()
+    providers = scripted()
     env: dict[str, str] = {}
     for name, provider in providers.items():
         port = await nursery.start(serve, provider)
@@ -89,7 +89,8 @@ async def start(nursery: trio.Nursery) -> Demo:
     return Demo(demo_config_text(), env, CLIENT_KEY, MODEL, providers)
 
 
-def _providers() -> dict[str, Provider]:
+def scripted() -> dict[str, Provider]:
+    """The three providers by name, not yet listening."""
     keys = (_PROVIDER_KEY,)
     return {
         "broken": Provider(
@@ -108,4 +109,4 @@ def _providers() -> dict[str, Provider]:
 
 
 def _steady(request: Request) -> Behaviour:
-    return Behaviour(text=_FALLBACK if request.model == "demo-fallback" else _STEADY, gap=0.033)
+    return Behaviour(text=_FALLBACK if request.model == "demo-fallback" else _STEADY, gap=0.02)

@@ -1,0 +1,186 @@
+"""What the gateway costs: seconds to listening, memory at rest, and 500 streams at once.
+
+`python bench/measure.py` starts what it needs on loopback, by the documented command line, and
+stops it again. Exits with 1 when an answer was wrong or a promise was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from bench.client import target
+from bench.load import Plan, Report, run
+from bench.process import Cost, cost
+from uniapi.demo import behaviour_for
+from uniapi.demo.completions import Ask, spoken
+
+_BEHAVIOUR: Final = "ok;tokens=50;gap=0.02"
+_KEY: Final = "sk-bench"
+_CONFIG: Final = """\
+providers:
+  - provider: scripted
+    base_url: http://127.0.0.1:{port}/v1/chat/completions
+    api: sk-scripted
+    model:
+      - '{behaviour}': bench
+api_keys:
+  - api: {key}
+    model:
+      - scripted/bench
+"""
+_POLL: Final = 0.002  # seconds between looks at a port that does not listen yet
+_MOST_SECONDS: Final = 1.0  # to listening
+_MOST_IDLE: Final = 60e6  # bytes at rest
+_MOST_GROWTH: Final = 10e6  # bytes more after the streams than before
+
+
+@contextlib.asynccontextmanager
+async def started(command: Sequence[str], *, quiet: bool) -> AsyncIterator[trio.Process]:
+    """A process that runs inside the block and is stopped by its own handle after it."""
+    err = subprocess.DEVNULL if quiet else None
+    process = await trio.lowlevel.open_process(list(command), stdout=subprocess.DEVNULL, stderr=err)
+    try:
+        yield process
+    finally:
+        with trio.CancelScope(shield=True):
+            process.terminate()
+            with trio.move_on_after(5):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def free_port() -> int:
+    """A loopback port that is free now, and hopefully still when it is used."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def listening(port: int, process: trio.Process) -> None:
+    """Return when `/healthz` answers 200.
+
+    Raises:
+        RuntimeError: when the process ends instead, or nothing answers within 20 s.
+    """
+    with trio.move_on_after(20):
+        while process.returncode is None:
+            with contextlib.suppress(OSError, trio.BrokenResourceError):
+                if await _healthy(port):
+                    return
+            await trio.sleep(_POLL)
+            process.poll()
+    raise RuntimeError(f"nothing healthy on port {port}; exit status {process.returncode}")
+
+
+async def _healthy(port: int) -> bool:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(
+            b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+        )
+        return (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+async def seconds_to_listening(command: Sequence[str], port: int, *, quiet: bool) -> float:
+    """From starting the process to its first 200."""
+    begun = trio.current_time()
+    async with started(command, quiet=quiet) as process:
+        await listening(port, process)
+        return trio.current_time() - begun
+
+
+async def measure(streams: int, settle: float, *, quiet: bool) -> bool:
+    """Print the figures; whether all promises held."""
+    provider_port, port = free_port(), free_port()
+    provider = [sys.executable, str(Path(__file__).with_name("provider.py"))]
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "api.yaml"
+        config.touch(mode=0o600)
+        config.write_text(
+            _CONFIG.format(port=provider_port, behaviour=_BEHAVIOUR, key=_KEY), encoding="utf-8"
+        )
+        gateway = [sys.executable, "-m", "uniapi", "serve", str(config)]
+        gateway += ["--host", "127.0.0.1", "--port", str(port)]
+        async with started([*provider, "--port", str(provider_port)], quiet=quiet) as scripted:
+            await listening(provider_port, scripted)
+            starts = [await seconds_to_listening(gateway, port, quiet=quiet) for _ in range(5)]
+            start = statistics.median(starts)
+            print(f"start to listening  {start:.3f} s (median of 5)")
+            async with started(gateway, quiet=quiet) as process:
+                await listening(port, process)
+                idle = cost(process.pid)
+                print(f"idle RSS            {idle.rss / 1e6:.1f} MB")
+                direct = await _streams(provider_port, streams, _BEHAVIOUR)
+                print(f"\n{streams} streams of 50 tokens at 20 ms, straight to the provider")
+                print("\n".join(direct.lines()))
+                held = await _through(port, process.pid, streams, settle)
+    return held and start < _MOST_SECONDS and idle.rss < _MOST_IDLE
+
+
+async def _streams(port: int, count: int, model: str) -> Report:
+    text = spoken(Ask(), behaviour_for(_BEHAVIOUR))
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    aim = target(url, key=_KEY, model=model, stream=True, expected=text)
+    return await run(aim, Plan(connections=count, requests=count), progress=True)
+
+
+async def _through(port: int, pid: int, streams: int, settle: float) -> bool:
+    """The same streams through the gateway, and what it still holds when they are over."""
+    await _streams(port, 5, "bench")  # what is loaded at the first request is no leak
+    before = cost(pid)
+    report = await _streams(port, streams, "bench")
+    print(f"\n{streams} streams of 50 tokens at 20 ms, through the gateway")
+    print("\n".join(report.lines()))
+    at_once = cost(pid)
+    begun = trio.current_time()
+    after = at_once
+    while _more(after.sockets, before.sockets) and trio.current_time() < begun + settle:
+        await trio.sleep(0.1)
+        after = cost(pid)
+    waited = trio.current_time() - begun
+    print(f"gateway CPU  {at_once.cpu - before.cpu:.2f} s")
+    for label, now in (
+        ("before", before),
+        ("at once after", at_once),
+        (f"{waited:.1f} s after", after),
+    ):
+        print(f"{label:14}  {_held(now)}")
+    return report.ok and after.rss - before.rss < _MOST_GROWTH
+
+
+def _more(now: int | None, before: int | None) -> bool:
+    return now is not None and before is not None and now > before
+
+
+def _held(now: Cost) -> str:
+    return f"RSS {now.rss / 1e6:.1f} MB, {now.fds} descriptors, {now.sockets} of them sockets"
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Measure the gateway on this machine.")
+    parser.add_argument("--streams", type=int, default=500)
+    parser.add_argument(
+        "--settle", type=float, default=15.0, help="seconds idle connections have to go"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show what the processes log")
+    args = parser.parse_args()
+    held = trio.run(lambda: measure(args.streams, args.settle, quiet=not args.verbose))
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
