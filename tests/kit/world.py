@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from tests.kit.wire import Heard, Wire
 from uniapi.codec import Json
@@ -37,6 +37,7 @@ class MemoryNetwork:
         self.providers: dict[str, Provider] = {}
         self.servers: dict[str, Callable[[trio.abc.Stream], Awaitable[None]]] = {}
         self.never: set[str] = set()  # hosts whose packets are lost
+        self.narrow = False  # connections hold nothing that is not read
         self._nursery = nursery
 
     async def connect(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
@@ -47,7 +48,7 @@ class MemoryNetwork:
         server = self.servers.get(host)
         if server is None and (provider is None or provider.refuses):
             raise httpx.ConnectError("connection refused")
-        ours, theirs = memory_stream_pair()
+        ours, theirs = lockstep_stream_pair() if self.narrow else memory_stream_pair()
         if server is not None:
             self._nursery.start_soon(server, theirs)
         elif provider is not None:
@@ -97,9 +98,9 @@ class World:
             + textwrap.dedent(top)
         )
 
-    def connect(self) -> Wire:
-        """A client's connection to the gateway."""
-        ours, theirs = memory_stream_pair()
+    def connect(self, *, narrow: bool = False) -> Wire:
+        """A client's connection to the gateway; a narrow one holds nothing that is not read."""
+        ours, theirs = lockstep_stream_pair() if narrow else memory_stream_pair()
         self.nursery.start_soon(self.server.serve_transport, theirs)
         return Wire(ours)
 

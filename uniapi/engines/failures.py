@@ -95,10 +95,12 @@ def in_band(value: Json) -> Failure:
     status = _status_in(value)
     text = f"{code} {kind_word} {message}"
     kind = kind_of(status, text) if status else _by_words(text) or _by_type(kind_word)
+    if kind is Kind.SERVER:
+        kind = Kind.GARBAGE  # who says 200 and means 500 is not asked the same thing again
     return Failure(
         kind=kind,
         message=(message or "the provider answered with an error")[:_MAX_TEXT],
-        status=status or _STATUS_OF.get(kind, 502),
+        status=status or _STATUS_OF.get(kind, 503 if "overloaded" in text.lower() else 502),
         code=code or None,
         param=_param(value),
     )
@@ -110,7 +112,6 @@ _STATUS_OF: Final = {
     Kind.KEY: 401,
     Kind.QUOTA: 402,
     Kind.RATE_LIMIT: 429,
-    Kind.SERVER: 503,
 }
 
 
@@ -150,8 +151,6 @@ def _by_type(word: str) -> Kind:
     word = word.lower()
     if "rate_limit" in word or "throttling" in word:
         return Kind.RATE_LIMIT
-    if "overloaded" in word or "unavailable" in word or "server" in word:
-        return Kind.SERVER
     return Kind.GARBAGE
 
 

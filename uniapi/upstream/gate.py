@@ -75,8 +75,16 @@ class Gate:
         return any(trigger in self._text for trigger in self._triggers)
 
     def _undecided(self) -> bool:
-        """Whether a trigger could still come together from the text so far."""
-        return bool(self._text) and len(self._text) < self._longest
+        """Whether a trigger could still come together: too little text, or one has begun."""
+        text = self._text
+        return bool(text) and (
+            len(text) < self._longest
+            or any(
+                text.endswith(trigger[:length])
+                for trigger in self._triggers
+                for length in range(1, len(trigger))
+            )
+        )
 
 
 def counts(batch: Batch) -> bool:

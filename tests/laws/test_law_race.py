@@ -1,0 +1,149 @@
+"""The laws of the race, whatever the attempts do: drawn scenarios, exact seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from tests.kit.world import config_of
+from uniapi.errors import Failure, Kind
+from uniapi.events import Batch, StreamFailed, Text
+from uniapi.race import Leg, run_race
+from uniapi.routing.plan import Ask, make_plan
+from uniapi.routing.walk import Walk
+from uniapi.state import State
+
+LIMIT = 10.0  # seconds, the model_timeout of every scenario
+HOSTS = 4
+
+CONFIG = config_of(
+    "providers:\n"
+    + "".join(
+        f"  - {{provider: p{n}, base_url: 'http://p{n}', model: [m]}}\n" for n in range(HOSTS)
+    )
+    + "api_keys:\n  - api: sk-law-0000\n"
+    + f"preferences: {{model_timeout: {{m: {LIMIT:g}}}, cooldown_period: 0}}\n"
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one attempt does: waits, then commits or fails; a winner may break off later."""
+
+    wait: float
+    commits: bool
+    kind: Kind = Kind.SERVER
+    then: float = 0.0
+    breaks: bool = False
+
+
+SCENES = st.builds(
+    Scene,
+    wait=st.sampled_from([0.0, 0.5, 3.0, LIMIT - 0.5, LIMIT, LIMIT + 1]),
+    commits=st.booleans(),
+    kind=st.sampled_from([k for k in Kind if k not in {Kind.FIRST_TOKEN, Kind.IDLE}]),
+    then=st.sampled_from([0.0, 1.0, LIMIT - 1, LIMIT + 1]),
+    breaks=st.booleans(),
+)
+
+
+@dataclass
+class Ran:
+    """What happened in one run."""
+
+    legs: list[Leg]
+    winner: Leg | None
+    batches: list[Batch]
+    open_at_return: int
+    open_now: int
+    ended_at: float
+    failures: tuple[Failure, ...]
+
+
+async def play(scenes: list[Scene]) -> Ran:
+    """Race through the scenes, one for each attempt, the last repeated."""
+    state, rng = State(), Random(1)  # noqa: S311 - a fixed seed, for jitter
+    plan = make_plan(CONFIG, state, CONFIG.keys[0], Ask("m"), 0.0, rng)
+    walk = Walk(plan, CONFIG, state, rng)
+    open_now = 0
+
+    async def translate(leg: Leg) -> None:
+        nonlocal open_now
+        scene = scenes[min(leg.attempt.number, len(scenes)) - 1]
+        open_now += 1
+        try:
+            await trio.sleep(scene.wait)
+            if not scene.commits:
+                leg.fail(Failure(scene.kind, "drawn", 500))
+                return
+            leg.token()
+            await leg.pass_on(Batch((Text("a"),)))
+            await trio.sleep(scene.then)
+            leg.token()
+            last = StreamFailed(Failure(Kind.CUT, "cut", 502)) if scene.breaks else Text("b")
+            await leg.pass_on(Batch((last,)))
+        finally:
+            open_now -= 1
+
+    legs: list[Leg] = []
+    batches: list[Batch] = []
+    async with trio.open_nursery() as nursery:
+        winner = await run_race(nursery, walk, translate, legs)
+        open_at_return = open_now
+        if winner is not None:
+            batches = [batch async for batch in winner.batches]
+    return Ran(legs, winner, batches, open_at_return, open_now, trio.current_time(), walk.failures)
+
+
+@given(st.lists(SCENES, min_size=1, max_size=10))
+@settings(max_examples=200, deadline=None)
+def test_the_race_keeps_its_laws(scenes: list[Scene]) -> None:
+    ran = trio.run(play, scenes, clock=MockClock(autojump_threshold=0))
+    committed = [leg for leg in ran.legs if leg.committed]
+    assert len(committed) <= 1
+    assert (ran.winner is None) == (committed == [])
+    assert ran.open_at_return <= len(committed)
+    assert ran.open_now == 0
+    assert len(ran.legs) <= 10
+    assert all(leg.closed.is_set() for leg in ran.legs)
+    assert all(leg.failure is not None for leg in ran.legs if leg is not ran.winner)
+    assert len(ran.failures) == len(ran.legs) - len(committed)
+    for earlier, later in zip(ran.legs, ran.legs[1:], strict=False):
+        assert earlier.ended_at is not None
+        assert later.started_at >= earlier.ended_at
+    for leg in ran.legs:
+        assert leg.ended_at is not None
+        if not leg.committed:
+            assert leg.ended_at - leg.started_at <= LIMIT + 1e-9
+    if ran.winner is not None:
+        assert ran.batches[0].events == (Text("a"),)
+        complete = ran.batches[-1].events == (Text("b"),)
+        failed = isinstance(ran.batches[-1].events[-1], StreamFailed)
+        assert complete != failed
+
+
+async def test_a_deadline_in_the_same_tick_as_the_start_is_kept(
+    autojump_clock: MockClock,
+) -> None:
+    ran = await play([Scene(LIMIT + 1, commits=True), Scene(0, commits=True)])
+    assert [leg.started_at for leg in ran.legs] == [0, LIMIT]
+    failure = ran.legs[0].failure
+    assert failure is not None
+    assert failure.kind is Kind.FIRST_TOKEN
+
+
+async def test_a_winner_that_falls_silent_says_so_in_its_last_batch(
+    autojump_clock: MockClock,
+) -> None:
+    ran = await play([Scene(1, commits=True, then=LIMIT + 1)])
+    assert ran.ended_at == 1 + LIMIT
+    match ran.batches[-1].events:
+        case (StreamFailed(failure=failure),):
+            assert failure.kind is Kind.IDLE
+        case other:
+            raise AssertionError(other)
