@@ -318,6 +318,7 @@ def test_a_provider_is_not_asked_what_it_refuses(
     assert names(plan) == "b"
     (skip,) = plan.skipped
     assert (skip.channel_label, skip.status) == ("a/m", status)
+    assert skip.why
 
 
 def test_when_all_refuse_the_client_hears_why() -> None:

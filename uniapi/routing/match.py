@@ -103,7 +103,7 @@ def _expand(
     for rule in key.rules:
         for node in _nodes(config, state, rule, model, above):
             known = found.setdefault(node.id, node)
-            if known.weight is None and node.weight is not None:
+            if known.weight is None:
                 found[node.id] = replace(known, weight=node.weight)
     return tuple(found.values())
 
@@ -185,7 +185,6 @@ def _offered(state: State, provider: Provider, target: Target) -> tuple[ModelNam
         case OneProvider(_, str(only)) if (
             provider.models is None
             and state.discovery(provider.name).status is not DiscoveryStatus.READY
-            and all(served.name != only for served in models)
         ):
             return (*models, ModelName(only, only))
         case _:
