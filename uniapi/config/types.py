@@ -7,6 +7,7 @@ flight keep theirs. Durations are seconds, sizes are bytes, names are as the use
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,7 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT = 100.0  # seconds; the seeds' TIMEOUT default
 DEFAULT_COOLDOWN = 300.0  # seconds; the seeds' cooldown_period default
 DEFAULT_BODY_LIMIT = 32_000_000  # bytes
+_SENSITIVE = re.compile(r"auth|key|token|cookie|secret", re.IGNORECASE)  # names of headers
 
 
 class Secret:
@@ -245,7 +247,7 @@ class ProviderPreferences:
     keepalive_interval: ByModel[float] = field(default_factory=ByModel)
     cooldown_period: float | None = None
     proxy: Secret | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     passthrough_request_headers: tuple[str, ...] = ()
     post_body_parameter_overrides: Mapping[str, Json] = field(default_factory=dict)
     search_defaults: Mapping[str, Json] = field(default_factory=dict)
@@ -469,6 +471,12 @@ class Config:
         found = {key.secret.reveal() for key in self.keys}
         for p in self.providers:
             found.update(key.reveal() for key in p.keys)
+            found.update(
+                word
+                for name, value in p.preferences.headers
+                if _SENSITIVE.search(name)
+                for word in (value, *value.split())
+            )
             found.update(
                 secret.reveal()
                 for secret in (

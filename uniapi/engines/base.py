@@ -29,6 +29,7 @@ class Call:
         headers: built from nothing; no client header gets here unless the config names it.
         body: the bytes to send; empty for GET.
         framing: how the answer is expected to be cut into frames.
+        notes: request fields the provider has no word for, which were left out.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Call:
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
     framing: Framing = "json"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from math import inf
 from typing import Final
 
 import httpx
+import structlog
 import trio
 
 from uniapi.chat import ChatRequest
@@ -29,6 +30,8 @@ from uniapi.race import Leg
 from uniapi.upstream.client import Answer, Client, ProxyError, network_failure
 from uniapi.upstream.gate import Gate, counts
 from uniapi.upstream.scrub import scrub
+
+log = structlog.get_logger()
 
 _NETWORK: Final = (httpx.TransportError, httpx.InvalidURL, ProxyError)
 # Every choice has its finish reason: seconds to wait for usage and [DONE], which some never send.
@@ -79,6 +82,8 @@ class Translator:
         channel, key = leg.attempt.channel, leg.attempt.key
         to = Recipient(channel, key, self._passed(leg), time.time())
         call = engine.encode(self.chat, to)
+        if call.notes:
+            log.debug("request.fields_dropped", channel=channel.label, fields=call.notes)
         answer = await self.client.send(call, self._proxy(leg))
         try:
             if answer.status >= 300:
