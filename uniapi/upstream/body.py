@@ -11,6 +11,7 @@ from typing import Self
 
 import httpx
 
+from uniapi.upstream import httperrors
 from uniapi.upstream.connection import Connection
 from uniapi.upstream.inflate import InflateError, Inflater
 
@@ -111,15 +112,15 @@ class InflatedBody(httpx.AsyncByteStream):
         """The next plain bytes.
 
         Raises:
-            httpx.DecodingError: an unknown encoding, malformed, cut, or far too large.
-            httpx.ReadError: as the body itself.
-            httpx.RemoteProtocolError: as the body itself.
+            httpx.ReadError: the connection was lost.
+            httpx.RemoteProtocolError: the body is cut, malformed, far too large when inflated, or
+                in an encoding nobody asked for.
         """
         try:
             return await self._inflate()
         except InflateError as error:
             await self._body.aclose()
-            raise httpx.DecodingError(str(error)) from error
+            raise httperrors.malformed(error) from error
 
     async def aclose(self) -> None:
         """Be done with it."""
