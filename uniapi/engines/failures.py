@@ -159,8 +159,8 @@ def words(value: Json) -> tuple[str, str, str]:
     match value:
         case [first, *_]:
             return words(first)
-        case {"error": dict(error)}:
-            return words(error)
+        case {"error": dict(error)} | {"errors": [dict(error), *_]}:
+            return words(error)  # Cloudflare counts them
         case {"error": str(text)} | {"detail": str(text) | [{"msg": str(text)}, *_]}:
             return text, "", ""
         case dict():

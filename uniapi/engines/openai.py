@@ -6,6 +6,7 @@ the model's name; nothing is added but `stream_options`, so that usage is always
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from uniapi.engines import failures
 from uniapi.engines.base import Call, Decoder, Engine, Recipient
 from uniapi.engines.openai_decoder import OpenAIDecoder
 from uniapi.engines.overrides import override
-from uniapi.engines.urls import place
+from uniapi.engines.urls import host_of, place
 from uniapi.errors import Failure
 from uniapi.events import Start
 from uniapi.framing import Framing
@@ -32,13 +33,14 @@ _FOREIGN_HOSTS: Final = (
     "amazonaws.com",
     "openai.azure.com",
 )
+_NEW: Final = re.compile(r"o\d|gpt-5")  # families that renamed max_tokens
 _TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 
 
 class OpenAI(Engine):
     """OpenAI's own dialect, and so the one whose frames reach clients verbatim."""
 
-    names: tuple[str, ...] = ("gpt", "openrouter", "groq")
+    names: tuple[str, ...] = ("gpt",)
 
     def claims(self, provider: Provider, upstream: str) -> int:  # noqa: ARG002 - by address only
         """Any server with an address, unless the address is known for another dialect."""
@@ -66,14 +68,40 @@ class OpenAI(Engine):
                 **(options if isinstance(options, dict) else {}),
                 "include_usage": True,
             }
+        body, dropped = self.shape(body, provider)
         body = override(body, channel)
         return Call(
             method="POST",
-            url=place(provider.base_url or "", "chat/completions"),
-            headers=headers(provider, bearer(to.key), to.passed),
+            url=self.url(provider, channel.upstream),
+            headers=headers(provider, self.auth(to.key), to.passed),
             body=codec.dumps(body),
             framing="sse" if body.get("stream") is True else "json",
+            notes=dropped,
         )
+
+    # What cousins of the dialect do differently.
+
+    def root(self, provider: Provider) -> str:
+        """The URL that every endpoint is found from."""
+        return provider.base_url or ""
+
+    def url(self, provider: Provider, upstream: str) -> str:  # noqa: ARG002 - for cousins
+        """Where chat completions are."""
+        return place(self.root(provider), "chat/completions")
+
+    def auth(self, key: Secret | None) -> tuple[tuple[str, str], ...]:
+        """The headers that show the key."""
+        return bearer(key)
+
+    def shape(self, body: JsonObject, provider: Provider) -> tuple[JsonObject, tuple[str, ...]]:
+        """The body as this provider takes it, and the names of fields left out."""
+        if host_of(provider) == "api.openai.com" and _NEW.match(str(body["model"])):
+            # The o-series and gpt-5 answer 400 to the old name.
+            limit = body.get("max_tokens")
+            if limit is not None and "max_completion_tokens" not in body:
+                body = {k: v for k, v in body.items() if k != "max_tokens"}
+                body["max_completion_tokens"] = limit
+        return body, ()
 
     def decoder(self, chat: ChatRequest, framing: Framing, default: Start) -> Decoder:
         """A decoder that reads the events and keeps the bytes."""
@@ -86,8 +114,8 @@ class OpenAI(Engine):
     def catalogue(self, to: Recipient) -> Call | None:
         """`GET .../models`."""
         provider = to.channel.provider
-        url = place(provider.base_url or "", "models")
-        return Call(method="GET", url=url, headers=headers(provider, bearer(to.key)))
+        url = place(self.root(provider), "models")
+        return Call("GET", url, headers(provider, self.auth(to.key), to.passed))
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `data[].id`, `models[].name` or a bare list (GitHub Models)."""

@@ -80,6 +80,11 @@ class OpenAIDecoder:
             self._fail(CUT, events)
         return self._batch(events, wire)
 
+    def usage_in(self, answer: JsonObject) -> JsonObject | None:
+        """The usage object of a frame; cousins that put it elsewhere say where."""
+        usage = answer.get("usage")
+        return usage if isinstance(usage, dict) else None
+
     def _batch(self, events: list[Event], wire: list[bytes]) -> Batch:
         return Batch(events, b"".join(wire) if self._keep else None)
 
@@ -114,13 +119,13 @@ class OpenAIDecoder:
         if chunk.get("object") == WHOLE:
             _as_chunk(chunk)  # a whole answer on one line of a stream
             mended = True
-        usage = chunk.get("usage")
-        if isinstance(usage, dict):
+        usage = self.usage_in(chunk)
+        if usage is not None:
             self._usage = usage  # cumulative where repeated: the last one counts
         if not chunk["choices"]:
             # Without usage asked for, clients index choices[0]: Azure's prompt filter results
             # and the usage chunk are not for them.
-            if not (self._wants_usage and isinstance(usage, dict)):
+            if not (self._wants_usage and usage is not None):
                 return
             self._usage_sent = True
         mended |= self._envelope(chunk, CHUNK, events)
@@ -225,8 +230,8 @@ class OpenAIDecoder:
                 choice["finish_reason"] = reader.natural_end
                 mended = True
             mended |= reader.finish(choice, message, events)
-        usage = answer.get("usage")
-        if isinstance(usage, dict):
+        usage = self.usage_in(answer)
+        if usage is not None:
             events.append(usage_event(usage))
         wire.append(codec.dumps(answer) if mended else frame)
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from uniapi.config.types import Provider
+from uniapi.engines.azure import Azure
 from uniapi.engines.base import Engine
+from uniapi.engines.cloudflare import Cloudflare
+from uniapi.engines.groq import Groq
 from uniapi.engines.openai import OpenAI
+from uniapi.engines.openrouter import OpenRouter
 
-ENGINES: Final[tuple[Engine, ...]] = (OpenAI(),)
+ENGINES: Final[tuple[Engine, ...]] = (
+    OpenAI(),
+    Azure(),
+    Cloudflare(),
+    Groq(),
+    OpenRouter(),
+)
 _BY_NAME: Final = {name: engine for engine in ENGINES for name in engine.names}
 
 

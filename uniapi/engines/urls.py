@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from uniapi.config.types import Provider
+
 _KNOWN: Final = (
     "/chat/completions",
     "/images/generations",
@@ -35,3 +37,8 @@ def place(base_url: str, endpoint: str) -> str:
     else:
         path = path or "/v1"
     return urlunsplit((parts.scheme, parts.netloc, f"{path}/{endpoint}", parts.query, ""))
+
+
+def host_of(provider: Provider) -> str:
+    """The lower-case host of a provider's base_url; empty when it has none."""
+    return (urlsplit(provider.base_url or "").hostname or "").lower()
