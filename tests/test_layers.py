@@ -15,6 +15,15 @@ ALLOWED: dict[str, set[str]] = {
     "events": {"codec", "errors"},
     "chat": {"codec"},
     "framing": {"codec"},
+    "conversation": {"codec"},
+    "conversation_fields": {"codec", "errors"},
+    "conversation_parts": {"codec", "errors", "conversation", "conversation_fields"},
+    "conversation_turns": {
+        "codec", "conversation", "conversation_fields", "conversation_parts",
+    },
+    "conversation_read": {
+        "codec", "chat", "conversation", "conversation_fields", "conversation_turns",
+    },
     "config": {"codec", "__init__"},
     "engines": {"codec", "errors", "events", "chat", "framing", "config.types", "__init__"},
     "state": {"config.types"},
@@ -22,7 +31,6 @@ ALLOWED: dict[str, set[str]] = {
     "race": {"errors", "events", "routing"},
     "upstream": {
         "errors", "events", "chat", "framing", "config.types", "engines", "state", "race",
-        
     },
     "frontend": {
         "codec", "errors", "events", "chat", "config.types", "state", "routing", "race",
