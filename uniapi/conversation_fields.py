@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from uniapi.codec import Json, JsonObject
 from uniapi.errors import ApiError
 
@@ -27,7 +29,8 @@ def number(value: Json, param: str) -> float | None:
     """A number; None for null and absent."""
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    # 1e999 is legal JSON for a number nobody can send on.
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
         return value
     raise wrong(param, "must be a number")
 
