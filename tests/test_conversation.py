@@ -486,6 +486,7 @@ def test_a_message_that_cannot_be_read_is_named(messages: list[Json], param: str
         ({"max_tokens": 0}, "max_tokens"),
         ({"n": 1.5}, "n"),
         ({"n": float("inf")}, "n"),
+        ({"seed": 10**400}, "seed"),
         ({"stop": [1]}, "stop[0]"),
         ({"logprobs": 1}, "logprobs"),
         ({"reasoning_effort": "lots"}, "reasoning_effort"),

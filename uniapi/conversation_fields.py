@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from typing import Final
 
 from uniapi.codec import Json, JsonObject
 from uniapi.errors import ApiError
+
+# 1e999 and integers of a thousand digits are legal JSON that nobody can calculate with.
+_LARGEST: Final = 2**63
 
 
 def wrong(param: str, said: str) -> ApiError:
@@ -29,10 +32,11 @@ def number(value: Json, param: str) -> float | None:
     """A number; None for null and absent."""
     if value is None:
         return None
-    # 1e999 is legal JSON for a number nobody can send on.
-    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
-        return value
-    raise wrong(param, "must be a number")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong(param, "must be a number")
+    if abs(value) > _LARGEST:
+        raise wrong(param, "is too large a number")
+    return value
 
 
 def count(value: Json, param: str, *, least: int | None = None) -> int | None:
