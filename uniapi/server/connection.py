@@ -17,11 +17,11 @@ import structlog
 import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, Scope, TaskGroup
 
 from uniapi.server.h1 import H1
+from uniapi.server.h2 import H2
 from uniapi.server.stream import ClientStream
 
 HEAD_TIMEOUT: Final = 10.0  # seconds for a request's head, from its first byte
@@ -62,17 +62,28 @@ class Tasks:
         """
         inbox, events = trio.open_memory_channel[Any](config.max_app_queue_size)
 
+        async def receive() -> object:
+            try:
+                return await events.receive()
+            except trio.EndOfChannel:
+                return {"type": "http.disconnect"}
+
         async def run() -> None:
             try:
                 async with events:
-                    await app(scope, events.receive, send)
+                    await app(scope, receive, send)
             except Exception:
                 log.exception("server.application_crashed")
             finally:
                 await send(None)
 
-        async def put(event: object) -> None:
-            with suppress(trio.BrokenResourceError):
+        async def put(event: Any) -> None:  # noqa: ANN401 - an ASGI message, at hypercorn's edge
+            if event["type"] == "http.disconnect":
+                # It must not wait: the inbox may be full, and the one who says it may be the
+                # application itself, or a reader that was cancelled for it.
+                inbox.close()
+                return
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await inbox.send(event)
 
         self._nursery.start_soon(run)
@@ -104,7 +115,7 @@ class Connection:
         self._patience = trio.CancelScope()
         self._idle = True
         self._closing = False
-        self._protocol: H1 | H2Protocol
+        self._protocol: H1 | H2
 
     async def run(self) -> None:
         """Serve the connection; never raises but for cancellation."""
@@ -129,7 +140,7 @@ class Connection:
         if alpn is None:
             return
         async with trio.open_nursery() as nursery:
-            kind = H2Protocol if alpn == "h2" else H1
+            kind = H2 if alpn == "h2" else H1
             self._protocol = kind(
                 cast("AppWrapper", self._app),  # `Tasks` calls it with three arguments
                 self._config,
@@ -142,7 +153,10 @@ class Connection:
                 self._send,
             )
             await self._protocol.initiate()
-            await self._read()
+            try:
+                await self._read()
+            finally:
+                self._stream.end_writes()  # also of a write that is shielded against us
             await self._protocol.handle(Closed())
             nursery.cancel_scope.deadline = trio.current_time() + _AFTERMATH
 
@@ -168,7 +182,7 @@ class Connection:
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return
                 if not self._closing:
-                    if self._idle and data:
+                    if self._idle and data and self._protocol.head_follows:
                         self._idle = False
                         self._expect(HEAD_TIMEOUT)
                     await self._protocol.handle(RawData(data))
@@ -182,13 +196,13 @@ class Connection:
         """What the protocol wants done on the outside."""
         match event:
             case RawData(data=data):
-                async with self._send_lock:
-                    try:
-                        with trio.CancelScope(shield=True):  # a frame is sent whole or not at all
-                            await self._stream.send_all(data)
-                    except trio.BrokenResourceError:
-                        self._patience.cancel()
+                # Whole or not at all, and all of them: HTTP/2 compresses each head against the
+                # last. The stream's own deadline holds inside the shield.
+                with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
+                    async with self._send_lock:
+                        await self._stream.send_all(data)
                 if self._stream.broken:
+                    self._patience.cancel()
                     await self._protocol.handle(Closed())
             case Closed():
                 await self._hang_up()
@@ -206,6 +220,6 @@ class Connection:
             return
         self._closing = True
         self._expect(_LINGER)
-        if not await self._stream.send_eof():
+        if not await self._stream.send_eof() and not self._protocol.unread:
             self._patience.cancel()  # TLS has no half-close: the goodbye is the close
         await self._protocol.handle(Closed())

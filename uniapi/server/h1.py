@@ -29,6 +29,12 @@ class H1(H11Protocol):
 
     config: HypercornConfig
     connection: h11.Connection
+    head_follows = True  # bytes after an answer begin a head, and that has a deadline
+
+    @property
+    def unread(self) -> bool:
+        """The client has not sent all of its request yet."""
+        return self.connection.their_state is h11.SEND_BODY
 
     async def initiate(self) -> None:
         """Nothing is said before the client speaks."""
@@ -65,8 +71,8 @@ class H1(H11Protocol):
                 return
             match event:
                 case h11.Request():
-                    if (said := _unacceptable(event)) is not None:
-                        await self._refuse(400, said)
+                    if (refusal := self._unacceptable(event)) is not None:
+                        await self._refuse(*refusal)
                         return
                     await self.send(Updated(idle=False))
                     await self._create_stream(event)
@@ -135,11 +141,15 @@ class H1(H11Protocol):
             await self._send_h11_event(h11.EndOfMessage())
         await self.send(Closed())
 
-
-def _unacceptable(request: h11.Request) -> str | None:
-    names = {name for name, _ in request.headers}
-    if b"content-length" in names and b"transfer-encoding" in names:
-        return "a request has a content-length or a transfer-encoding, not both"
-    if request.http_version not in {b"1.0", b"1.1"}:
-        return "only HTTP/1.1 is spoken here; HTTP/2 needs TLS"
-    return None
+    def _unacceptable(self, request: h11.Request) -> tuple[int, str] | None:
+        names = {name for name, _ in request.headers}
+        if b"content-length" in names and b"transfer-encoding" in names:
+            return 400, "a request has a content-length or a transfer-encoding, not both"
+        if request.http_version not in {b"1.0", b"1.1"}:
+            return 400, "only HTTP/1.1 is spoken here; HTTP/2 needs TLS"
+        # h11 holds only a head that is still incomplete to the limit.
+        limit = self.config.h11_max_incomplete_size
+        size = len(request.target) + sum(len(n) + len(v) + 4 for n, v in request.headers)
+        if size > limit:
+            return 431, f"the request's head is larger than {limit} bytes, the limit here"
+        return None

@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 import trio
 
 WRITE_TIMEOUT: Final = 60.0  # seconds a client may take none of what is sent to it
-_CLOSE_TIMEOUT: Final = 5.0  # seconds for TLS to say goodbye
+_CLOSE_TIMEOUT: Final = 1.0  # seconds for TLS to say goodbye
+_PIECE: Final = 65_536  # bytes sent under one deadline: about 1 KB/s is the slowest reader
 
 Transport: TypeAlias = trio.abc.Stream
 
@@ -20,31 +21,41 @@ class ClientStream:
         """`transport` is a socket, TLS over one, or a memory stream in tests."""
         self._transport = transport
         self._write_timeout = write_timeout
+        self._writing: trio.CancelScope | None = None
+        self._ended = False
         self.broken = False
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break the stream when the client does not take it in time.
 
         The deadline is inside whatever shield the caller put around this: an inner scope's own
-        deadline still fires.
+        deadline still fires. It is for each piece of a large answer: slow is not stalled.
 
         Raises:
             trio.BrokenResourceError: the client has gone, or has not read for too long.
         """
-        if not data:
-            return  # hypercorn ends every body with an empty write
-        if self.broken:
+        for start in range(0, len(data), _PIECE):  # none when empty, as hypercorn ends a body
+            await self._send_piece(data[start : start + _PIECE])
+
+    async def _send_piece(self, data: bytes) -> None:
+        if self._ended:
             raise trio.BrokenResourceError
-        with trio.move_on_after(self._write_timeout) as patience:
+        with trio.move_on_after(self._write_timeout) as self._writing:
             try:
                 await self._transport.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.broken = True
+                self.broken = self._ended = True
                 raise trio.BrokenResourceError from None
-        if patience.cancelled_caught:
-            self.broken = True
+        if self._writing.cancelled_caught:
+            self.broken = self._ended = True
             await trio.aclose_forcefully(self._transport)
             raise trio.BrokenResourceError("the client does not read")
+
+    def end_writes(self) -> None:
+        """Nothing more is to be sent; a write in progress breaks now, whatever shields it."""
+        self._ended = True
+        if self._writing is not None:
+            self._writing.cancel()
 
     async def receive_some(self, most: int) -> bytes:
         """Read; empty at the end."""
@@ -64,6 +75,9 @@ class ClientStream:
 
     async def aclose(self) -> None:
         """Close, politely for a moment and then not."""
+        if self.broken:
+            await trio.aclose_forcefully(self._transport)
+            return
         with (
             trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_TIMEOUT),
             suppress(trio.BrokenResourceError),

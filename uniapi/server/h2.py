@@ -1,0 +1,65 @@
+"""HTTP/2 as hypercorn speaks it, so that what ends one stream ends one stream.
+
+An answer that comes before the whole request (a 401, a 413) leaves bytes on their way that belong
+to no stream any more: they are counted and dropped, where hypercorn's own would end the connection
+and every other stream with it. An answer that is given up is reset, so that its client hears of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event
+from h2.exceptions import ProtocolError
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response, StreamClosed
+from hypercorn.protocol.h2 import H2Protocol
+
+_OF_HTTP1: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+
+
+class H2(H2Protocol):
+    """One HTTP/2 connection."""
+
+    head_follows = False  # bytes between requests are pings, settings and windows
+    unread = False
+
+    async def _handle_events(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case DataReceived(stream_id=stream) if stream not in self.streams:
+                    with suppress(ProtocolError):
+                        self.connection.acknowledge_received_data(
+                            event.flow_controlled_length, stream
+                        )
+                    await self._flush()
+                case _:
+                    await super()._handle_events([event])
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """What a stream wants sent."""
+        match event:
+            case Response(headers=headers):
+                kept = [(name, value) for name, value in headers if name not in _OF_HTTP1]
+                await super().stream_send(replace(event, headers=kept))
+            case StreamClosed(stream_id=stream):
+                await self._give_up(stream)
+                await super().stream_send(event)
+            case _:
+                await super().stream_send(event)
+
+    async def _give_up(self, stream: int) -> None:
+        """Reset a stream whose answer has no end."""
+        buffer = self.stream_buffers.get(stream)
+        if buffer is None or buffer._complete:  # noqa: SLF001 - `complete` means empty as well
+            return
+        with suppress(ProtocolError):
+            self.connection.reset_stream(stream, ErrorCodes.CANCEL)
+        await buffer.close()
+        with suppress(KeyError):  # the sending task has cleared it away already
+            self.priority.unblock(stream)
+        await self.has_data.set()
+        await self._flush()
