@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
-from trio.testing import lockstep_stream_pair
+from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from tests.kit.wire import Wire
 from tests.kit.world import KEY, World
@@ -68,3 +70,28 @@ async def settled(world: World) -> None:
     """Wait until nothing has anything left to do at this second."""
     await trio.testing.wait_all_tasks_blocked()
     assert world.server.open_connections == 0
+
+
+class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts whoever `connect`s, until it is closed."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](math.inf)
+        self.closed_at: float | None = None
+
+    def connect(self) -> Wire:
+        ours, theirs = memory_stream_pair()
+        self._send.send_nowait(theirs)
+        return Wire(ours)
+
+    def connect_unhurried(self) -> Wire:
+        ours, theirs = lockstep_stream_pair()
+        self._send.send_nowait(theirs)
+        return Wire(ours)
+
+    async def accept(self) -> trio.abc.Stream:
+        return await self._receive.receive()
+
+    async def aclose(self) -> None:
+        self.closed_at = trio.current_time()
+        await trio.lowlevel.checkpoint()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import resource
 import signal
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 import trio
@@ -22,6 +22,9 @@ from uniapi.server.connection import Address, Application, Connection
 GRACE: Final = 30.0  # seconds for streams to finish after SIGTERM
 _BACKLOG: Final = 1024
 _HEAD_LIMIT: Final = 32_768  # bytes of a request's head
+
+# What it accepts is the handler's business: sockets, or memory in tests.
+Listener: TypeAlias = trio.abc.Listener[Any]
 
 log = structlog.get_logger()
 
@@ -104,17 +107,28 @@ class Server:
         async def handler(stream: trio.SocketStream) -> None:
             await self.serve_stream(stream, context)
 
+        await self.serve(listeners, handler)
+
+    async def serve(
+        self, listeners: Sequence[Listener], handler: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """Accept from `listeners` until `stop`, then let what is under way finish.
+
+        Args:
+            listeners: anything that accepts; closed before the draining begins.
+            handler: serves what they accept; cancelled `grace` seconds after `stop`.
+        """
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accept = partial(trio.serve_listeners, handler_nursery=connections)
-                accepting.start_soon(accept, handler, listeners)
+                accepting.start_soon(accept, handler, list(listeners))
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
             log.info("server.draining", connections=len(self._connections), grace=self._grace)
+            connections.cancel_scope.deadline = trio.current_time() + self._grace
             await self._context.terminated.set()
             for connection in list(self._connections):
                 connection.drain()
-            connections.cancel_scope.deadline = trio.current_time() + self._grace
 
     async def serve_stream(
         self, stream: trio.SocketStream, context: ssl.SSLContext | None = None
