@@ -166,7 +166,9 @@ async def test_a_refusal_over_tls_is_read_although_the_upload_is_cut(
 ) -> None:
     async def refuse(stream: trio.SSLStream[trio.SocketStream]) -> None:
         await stream.receive_some()
+        await trio.testing.wait_all_tasks_blocked(0.02)  # the client's write fills every buffer
         await stream.send_all(b"HTTP/1.1 413 No\r\ncontent-length: 4\r\n\r\n")
+        await trio.testing.wait_all_tasks_blocked(0.02)  # the client has seen the refusal
         await stream.send_all(b"big!")
         await trio.sleep_forever()
 

@@ -92,6 +92,12 @@ def test_more_behind_the_end_is_an_error(encoding: str) -> None:
         inflated(Inflater(encoding), [packed])
 
 
+def test_the_last_piece_is_not_left_inside_zlib() -> None:
+    for extra in range(0, 300, 20):
+        data = bytes(inflate.PIECE + extra)
+        assert inflated(Inflater("deflate"), [raw_deflate(data)]) == data
+
+
 def test_nothing_at_all_is_nothing() -> None:
     assert inflated(Inflater("gzip"), []) == b""
 

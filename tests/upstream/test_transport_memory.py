@@ -216,6 +216,7 @@ async def test_the_network_is_asked_for_host_port_and_tls(
     ("error", "words"),
     [
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (OSError(1, "x" * 5000), "x{200}"),
         (UnicodeError("label too long"), "label too long"),
         (trio.BrokenResourceError(), "BrokenResourceError"),
     ],
@@ -552,6 +553,27 @@ async def test_closing_the_transport_ends_every_phase(
         await ask(transport)
 
 
+async def test_a_connection_made_too_late_is_closed(
+    network: MemoryNetwork, autojump_clock: MockClock
+) -> None:
+    class Stubborn:
+        async def connect(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+            with trio.CancelScope(shield=True):
+                return await network.connect(host, port, tls=tls)
+            raise AssertionError
+
+    network.delay = 2
+    transport = Transport(Stubborn())
+    async with trio.open_nursery() as nursery:
+        with pytest.RaisesGroup(httpx.ConnectError):
+            async with trio.open_nursery() as requests:
+                requests.start_soon(ask, transport)
+                await trio.sleep(1)
+                nursery.start_soon(transport.aclose)
+    assert trio.current_time() == 2
+    assert (transport.open_connections, network.open, len(network.wires)) == (0, 0, 1)
+
+
 # bodies
 
 
@@ -696,6 +718,49 @@ async def test_a_refusal_is_seen_although_nobody_reads_the_body(
     response = await transport.handle_async_request(post(bytes(1_000_000)))
     assert (response.status_code, await response.aread()) == (413, b"too big!")
     assert trio.current_time() == 0
+    assert (transport.open_connections, network.open) == (0, 0)
+
+
+class Long(httpx.AsyncByteStream):
+    """A request body of 2 MB, which knows whether it was closed."""
+
+    closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            for _ in range(200):
+                yield bytes(10_000)
+        finally:
+            self.closed = True
+
+
+async def test_a_refused_upload_stops_while_its_refusal_is_read(
+    network: MemoryNetwork, autojump_clock: MockClock
+) -> None:
+    async def script(line: Line) -> None:
+        while b"\r\n\r\n" not in line.buffer:
+            await line.more()
+        await line.say(b"HTTP/1.1 413 No\r\ncontent-length: 8\r\n\r\ntoo ")
+        with trio.move_on_after(1):
+            while True:
+                await line.more()
+        await line.say(b"big!")
+        with suppress(trio.EndOfChannel):
+            await line.more()
+        drained.append(len(line.buffer))
+
+    drained: list[int] = []
+    network.script = script
+    transport = Transport(network)
+    content = Long()
+    request = httpx.Request(
+        "POST", "http://a/", stream=content, headers={"host": "a", "transfer-encoding": "chunked"}
+    )
+    response = await transport.handle_async_request(request)
+    assert await response.aread() == b"too big!"
+    assert content.closed
+    await trio.testing.wait_all_tasks_blocked()
+    assert drained < [500_000]
     assert (transport.open_connections, network.open) == (0, 0)
 
 

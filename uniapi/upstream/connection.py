@@ -92,7 +92,7 @@ class Connection:
             httpx.ReadError: the connection is lost.
         """
         try:
-            data = await self.stream.receive_some()
+            data = await self.stream.receive_some(8192)
         except httperrors.LOST as error:
             raise httperrors.reading(error) from error
         self._http.receive_data(bytes(data))  # memory streams give bytearrays
@@ -115,7 +115,7 @@ class Connection:
                     case _:
                         self.ended = True
                         break
-        except (h11.RemoteProtocolError, ValueError) as error:
+        except h11.RemoteProtocolError as error:
             self.failure = httperrors.malformed(error)
         return b"".join(parts)
 
@@ -124,7 +124,7 @@ class Connection:
         while True:
             try:
                 event = http.next_event()
-            except (h11.RemoteProtocolError, ValueError) as error:
+            except h11.RemoteProtocolError as error:
                 raise httperrors.malformed(error) from error
             match event:
                 case h11.Response():

@@ -110,10 +110,12 @@ class Transport(httpx.AsyncBaseTransport):
         self._closed = True
         for scope in self._connecting:
             scope.cancel()
-        for connection in self._idle.take_all():
+        closing = [*self._idle.take_all(), *self._active]
+        for _ in self._active:
+            self._slots.release()
+        self._active.clear()  # before the first await, so that none of them is checked in
+        for connection in closing:
             await hang_up(connection.stream)
-        for connection in tuple(self._active):
-            await self._discard(connection)
 
     async def __aenter__(self) -> Self:
         """Itself."""
@@ -171,7 +173,7 @@ class Transport(httpx.AsyncBaseTransport):
         """Take a connection back whose answer has been read, or never will be."""
         if connection not in self._active:
             return
-        if self._closed or not connection.recycle():
+        if not connection.recycle():
             await self._discard(connection)
             return
         self._active.remove(connection)

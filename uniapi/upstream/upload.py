@@ -102,6 +102,7 @@ class Upload:
 
     def _head(self) -> bytes:
         request = self._request
+        # raised outside any handler: h11's error quotes the header, and so would a traceback
         with suppress(h11.LocalProtocolError):
             head = h11.Request(
                 method=request.method,
@@ -112,7 +113,7 @@ class Upload:
         raise httperrors.unsendable()
 
     def _encode(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> bytes:
-        # raised outside any handler: h11's error quotes the header, and so would a traceback
-        with suppress(h11.LocalProtocolError):
+        try:
             return self._http.send(event)
-        raise httperrors.unsendable()
+        except h11.LocalProtocolError as error:
+            raise httperrors.unsendable() from error
