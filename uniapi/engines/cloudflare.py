@@ -33,7 +33,11 @@ class Cloudflare(OpenAI):
         account = quote(provider.cf_account_id or "", safe="")
         return f"{_ROOT}/{account}/ai/v1/chat/completions"
 
-    def shape(self, body: JsonObject, provider: Provider) -> tuple[JsonObject, tuple[str, ...]]:
+    def shape(
+        self,
+        body: JsonObject,
+        provider: Provider,  # noqa: ARG002 - the same for every account
+    ) -> tuple[JsonObject, tuple[str, ...]]:
         """Always an output limit."""
         if "max_tokens" in body or "max_completion_tokens" in body:
             return body, ()

@@ -31,7 +31,11 @@ class Groq(OpenAI):
         """The common decoder, which also looks for usage where Groq puts it."""
         return GroqDecoder(chat, framing, default)
 
-    def shape(self, body: JsonObject, provider: Provider) -> tuple[JsonObject, tuple[str, ...]]:
+    def shape(
+        self,
+        body: JsonObject,
+        provider: Provider,  # noqa: ARG002 - the same for every account
+    ) -> tuple[JsonObject, tuple[str, ...]]:
         """The body without what Groq answers 400 to; `n` above 1 is refused here.
 
         Raises:
