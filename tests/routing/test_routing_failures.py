@@ -88,6 +88,8 @@ def test_of_equals_the_latest_tells() -> None:
     [
         (Kind.SERVER, 529, 503),
         (Kind.SERVER, 500, 500),
+        (Kind.SERVER, 501, 501),
+        (Kind.SERVER, 502, 502),
         (Kind.SERVER, 503, 503),
         (Kind.SERVER, 504, 504),
         (Kind.SERVER, 524, 502),

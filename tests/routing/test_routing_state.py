@@ -82,9 +82,12 @@ def test_a_reload_forgets_what_the_file_no_longer_names() -> None:
         state.cool_channel(name, "m", 0.0, 10.0)
         state.discovered(name, LISTED)
         state.advance_pool(name)
-    state.take_turn(client.id, "m", Turn(1, {("p", "m"): 2, ("q", "m"): -2}))
+    state.take_turn(client.id, "m", Turn(1, {("p", "m"): 2, ("q", "m"): -3, (client.id,): 1}))
+    state.discovered("now-configured", LISTED)
     state.take_turn("unknown", "m", Turn(1))
-    state.prune(Config(providers=(Provider("p", keys=(kept,)),), keys=(client,)))
+    providers = (Provider("p", keys=(kept,)), Provider("now-configured", models=()))
+    state.prune(Config(providers, (client,)))
+    assert state.models(Provider("now-configured")) == ()
     assert state.key_cooldown("p", kept.digest, 0.0) == 10
     assert state.key_cooldown("p", gone.digest, 0.0) == 0
     assert state.channel_cooldown("p", "m", 0.0) == 10
@@ -92,7 +95,7 @@ def test_a_reload_forgets_what_the_file_no_longer_names() -> None:
     assert state.models(Provider("p")) == LISTED
     assert state.models(Provider("q")) == ()
     assert (state.pool_cursor("p"), state.pool_cursor("q")) == (1, 0)
-    assert state.turn(client.id, "m") == Turn(1, {("p", "m"): 2})
+    assert state.turn(client.id, "m") == Turn(1, {("p", "m"): 2, (client.id,): 1})
     assert state.turn("unknown", "m") == Turn()
 
 

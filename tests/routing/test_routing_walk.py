@@ -237,12 +237,24 @@ def test_an_old_success_does_not_end_a_newer_rest() -> None:
     assert trip.rests("a") == 300
 
 
+def test_a_success_counts_from_its_own_start() -> None:
+    trip = Trip(provider("a"), provider("b"))
+    trip.step()
+    trip.state.cool_channel("b", "m", trip.now + 5, 300)
+    trip.now += 10
+    second = trip.step()
+    assert second is not None
+    trip.walk.succeeded(second, trip.now)
+    assert trip.rests("b") == 0
+
+
 def test_no_retry_is_one_attempt_and_a_failure_cools_all_the_same() -> None:
     trip = Trip(provider("a", "k1 k2"), provider("b"), retry=AutoRetry(enabled=False))
     assert trip.fail(Kind.SERVER) == "a:k1"
     assert trip.rests("a") == 300
-    trip = Trip(provider("a"), provider("b"), retry=AutoRetry(enabled=False))
+    trip = Trip(provider("a"), retry=AutoRetry(enabled=False))
     assert trip.fail(limited(2)) == "a"
+    assert trip.rests("a") == 2
 
 
 @pytest.mark.parametrize(
@@ -258,6 +270,7 @@ def test_a_number_left_over_starts_the_list_again_with_a_pause() -> None:
     assert trip.fail(Kind.EMPTY) == "a b a b a b"
     assert trip.delays[:2] == [0, 0]
     assert all(delay >= JITTER[0] for delay in trip.delays[2:])
+    assert trip.delays[2] <= JITTER[1]
     assert trip.now >= 1000 + WINDOW
 
 
@@ -272,6 +285,16 @@ def test_the_second_time_round_only_what_may_have_passed_is_asked() -> None:
 def test_the_second_time_round_a_bad_key_stays_refused_and_a_limited_one_does_not() -> None:
     trip = Trip(provider("a", "k1 k2"), retry=AutoRetry(count=3), algorithm=Algorithm.ROUND_ROBIN)
     assert trip.fail(Kind.KEY, limited()) == "a:k1 a:k2 a:k2 a:k2"
+
+
+def test_the_second_time_round_keys_go_on_taking_turns() -> None:
+    trip = Trip(provider("a", "k1 k2"), retry=AutoRetry(count=3), algorithm=Algorithm.ROUND_ROBIN)
+    assert trip.fail(limited()) == "a:k1 a:k2 a:k1 a:k2"
+
+
+def test_a_second_key_does_not_cost_a_channel_its_only_attempt() -> None:
+    trip = Trip(provider("a", "k1 k2"), provider("b"), retry=AutoRetry(count=1))
+    assert trip.fail(limited()) == "a:k1 b"
 
 
 def test_the_second_time_round_waits_for_a_short_retry_after() -> None:
@@ -300,7 +323,7 @@ def test_second_tries_do_not_cost_a_channel_its_only_one() -> None:
 def test_many_keys_are_asked_two_in_a_window_and_channels_not_yet_asked_come_between() -> None:
     trip = Trip(provider("a", "k1 k2 k3 k4"), provider("b"))
     assert trip.fail(limited()) == "a:k1 a:k2 b a:k3 a:k4"
-    assert trip.delays == [0, 0, 0, WINDOW, 0]
+    assert trip.delays == [0, 0, 0, 1.5, 0]
     assert trip.rests("a") == 300
 
 
@@ -309,7 +332,20 @@ def test_a_short_retry_after_is_waited_for_when_nobody_else_is_left() -> None:
     assert trip.fail(Kind.REQUEST, limited(2)) == "a:k b b"
     assert trip.delays[2] == 2
     trip = Trip(provider("a", "k1 k2"))
-    assert trip.fail(limited(2)) == "a:k1 a:k2 a:k2"
+    assert trip.fail(limited(3)) == "a:k1 a:k2 a:k2"
+
+
+def test_keys_still_to_be_asked_come_before_a_wait() -> None:
+    trip = Trip(provider("a", "k1 k2 k3"), provider("b"))
+    assert trip.fail(limited(), limited(), limited(2)) == "a:k1 a:k2 b a:k3 a:k3"
+
+
+def test_a_channel_waited_for_does_not_rest() -> None:
+    trip = Trip(provider("a"))
+    attempt = trip.step()
+    assert attempt is not None
+    trip.walk.failed(attempt, limited(2), trip.now)
+    assert trip.rests("a") == 0
 
 
 def test_a_retry_after_of_nothing_is_still_a_moment() -> None:

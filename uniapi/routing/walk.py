@@ -226,14 +226,14 @@ class Walk:
             if place.last is None or not _may_pass(place.last):
                 continue
             place.refused = set(place.dead)
-            if place.turn not in place.refused or place.pass_key():
-                self._front = index + 1
-                return self._begin(place, now, max(self._moment(now), place.ready))
+            place.pass_key()
+            self._front = index + 1
+            return self._begin(place, now, max(self._moment(now), place.ready))
         return None
 
     def _same_channel(self, place: _Place, failure: Failure, now: float) -> bool:
         """Line up another attempt on the channel that failed, when the table has one for it."""
-        if self._stopped or self._left == 0:
+        if self._left == 0:
             return False
         match MEANING[failure.kind].same_channel:
             case SameChannel.NEVER:
@@ -280,7 +280,6 @@ class Walk:
         ):
             return False
         place.waited = True
-        place.refused.discard(place.turn)
         self._again.append((place, max(place.ready, self._moment(now))))
         return True
 
