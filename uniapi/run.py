@@ -64,6 +64,7 @@ async def gateway(config: Config | None, settings: Settings) -> int:
         background.start_soon(room.discovery.run)
         status = await _serve(room, server, bind, shown)
         await room.client.aclose()
+        await room.fetcher.aclose()
         background.cancel_scope.cancel()
     return status
 

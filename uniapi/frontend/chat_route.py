@@ -142,7 +142,14 @@ async def _answer(
     if refusal := plan.refusal():
         raise refusal
     walk = Walk(plan, config, gateway.state, gateway.rng)
-    translate = Translator(gateway.client, config, chat, exchange.request.headers)
+    translate = Translator(
+        gateway.client,
+        gateway.credentials,
+        gateway.fetcher,
+        config,
+        chat,
+        exchange.request.headers,
+    )
     winner = await run_race(nursery, walk, translate, exchange.legs)
     if winner is None:
         raise walk.verdict()

@@ -8,7 +8,9 @@ from random import Random
 from uniapi.config.types import Config
 from uniapi.state import State
 from uniapi.upstream.client import Client
+from uniapi.upstream.credentials import Credentials
 from uniapi.upstream.discovery import Discovery
+from uniapi.upstream.media import Fetcher
 
 
 @dataclass(slots=True)
@@ -22,6 +24,8 @@ class Gateway:
         rng: where jitter and draws come from.
         discovery: what providers serve, when the config does not say.
         draining: the process is on its way out.
+        fetcher: for media that requests point to.
+        credentials: short-lived tokens.
     """
 
     config: Config
@@ -29,8 +33,11 @@ class Gateway:
     client: Client
     rng: Random = field(default_factory=Random)
     draining: bool = False
+    fetcher: Fetcher = field(default_factory=Fetcher)
+    credentials: Credentials = field(init=False)
     discovery: Discovery = field(init=False)
 
     def __post_init__(self) -> None:
         """Discovery reads the configuration of the moment."""
-        self.discovery = Discovery(self.client, self.state, lambda: self.config)
+        self.credentials = Credentials(self.client)
+        self.discovery = Discovery(self.client, self.credentials, self.state, lambda: self.config)

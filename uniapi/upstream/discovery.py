@@ -6,6 +6,7 @@ written. A provider that fails keeps its last listing and is asked again sooner.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -16,8 +17,10 @@ import trio
 from uniapi.config.types import Channel, Config, ModelName, Provider
 from uniapi.engines.base import Call, Engine, Recipient
 from uniapi.engines.registry import engine_for
+from uniapi.errors import ApiError, Failure
 from uniapi.state import DiscoveryStatus, State
 from uniapi.upstream.client import Client, ProxyError, network_failure
+from uniapi.upstream.credentials import Credentials
 from uniapi.upstream.scrub import scrub
 
 TIMEOUT: Final = 20.0  # seconds for one listing
@@ -31,9 +34,16 @@ log = structlog.get_logger()
 class Discovery:
     """The background task, and the way to wait for what it learns."""
 
-    def __init__(self, client: Client, state: State, config: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        credentials: Credentials,
+        state: State,
+        config: Callable[[], Config],
+    ) -> None:
         """`config` gives the configuration of the moment: it changes on reload."""
         self._client = client
+        self._credentials = credentials
         self._state = state
         self._config = config
         self._news = trio.Event()
@@ -92,17 +102,23 @@ class Discovery:
         engine = engine_for(provider, "")
         if engine is None:
             return "no engine here speaks to this provider: set `engine:`, and `model:`"
-        key = provider.keys[0] if provider.keys else None
-        call = engine.catalogue(Recipient(Channel(provider, "", ""), key))
-        if call is None:
-            return "this provider has no listing: write its models under `model:`"
+        own = provider.keys[0] if provider.keys else None
         try:
             with trio.fail_after(TIMEOUT):
+                key = await self._credentials.key(engine, provider, self._config(), own)
+                if isinstance(key, Failure):
+                    return key.message
+                to = Recipient(Channel(provider, "", ""), key, now=time.time())
+                call = engine.catalogue(to)
+                if call is None:
+                    return "this provider has no listing: write its models under `model:`"
                 return await self._fetch(provider, engine, call)
         except trio.TooSlowError:
             return f"no listing within {TIMEOUT:g} s"
         except (httpx.TransportError, httpx.InvalidURL, ProxyError) as error:
             return network_failure(error).message
+        except ApiError as error:
+            return error.message
         except ValueError as error:
             return f"the listing cannot be read: {error}"
 

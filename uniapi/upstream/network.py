@@ -55,7 +55,11 @@ class TcpNetwork:
 
     async def connect(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
         """As in `Network`."""
-        tcp = await trio.open_tcp_stream(host, port)
+        return await self.connect_to(host, host, port, tls=tls)
+
+    async def connect_to(self, address: str, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        """As `connect`, to an address that was looked up elsewhere; TLS still proves `host`."""
+        tcp = await trio.open_tcp_stream(address, port)
         if not tls:
             return tcp
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
 
@@ -20,15 +20,17 @@ import structlog
 import trio
 
 from uniapi.chat import ChatRequest
-from uniapi.config.types import Config, Secret
-from uniapi.engines.base import Decoder, Engine, Recipient
+from uniapi.config.types import Channel, Config, Secret
+from uniapi.engines.base import Decoder, Engine, Media, Recipient
 from uniapi.engines.registry import engine_for
 from uniapi.errors import ApiError, Failure, Kind
 from uniapi.events import Batch, Start, StreamFailed
 from uniapi.framing import Framer, Framing, FramingError, actual, framer
 from uniapi.race import Leg
 from uniapi.upstream.client import Answer, Client, ProxyError, network_failure
+from uniapi.upstream.credentials import Credentials
 from uniapi.upstream.gate import Gate, counts
+from uniapi.upstream.media import Fetcher
 from uniapi.upstream.scrub import scrub
 
 log = structlog.get_logger()
@@ -47,15 +49,21 @@ class Translator:
 
     Attributes:
         client: the connections.
+        credentials: the tokens.
+        fetcher: for media the provider does not fetch itself.
         config: as it was when the request came.
         chat: the request.
         headers: the client's headers by lower-case name, for those a provider lets through.
+        fetched: media by URL, kept from one attempt to the next.
     """
 
     client: Client
+    credentials: Credentials
+    fetcher: Fetcher
     config: Config
     chat: ChatRequest
     headers: Mapping[str, str]
+    fetched: dict[str, Media] = field(default_factory=dict)
 
     async def __call__(self, leg: Leg) -> None:
         """Run one attempt to its end."""
@@ -80,8 +88,14 @@ class Translator:
 
     async def _ask(self, leg: Leg, engine: Engine, reading: _Reading) -> None:
         channel, key = leg.attempt.channel, leg.attempt.key
-        to = Recipient(channel, key, self._passed(leg), time.time())
-        call = engine.encode(self.chat, to)
+        shown = await self.credentials.key(engine, channel.provider, self.config, key)
+        if isinstance(shown, Failure):
+            await reading.fail(self._clean(shown))
+            return
+        media = await self._media(engine, channel)
+        call = engine.encode(
+            self.chat, Recipient(channel, shown, self._passed(leg), time.time(), media)
+        )
         if call.notes:
             log.debug("request.fields_dropped", channel=channel.label, fields=call.notes)
         answer = await self.client.send(call, self._proxy(leg))
@@ -129,6 +143,25 @@ class Translator:
         ready = frames.end()
         batch = decoder.feed(ready) if ready else Batch(())
         await reading.take(self._cleaned(_joined(batch, decoder.end())), last=True)
+
+    async def _media(self, engine: Engine, channel: Channel) -> Mapping[str, Media]:
+        """What the engine needs to have at hand, fetched side by side, each URL once."""
+        missing = set(engine.needs(self.chat, channel)) - self.fetched.keys()
+        errors: list[ApiError] = []
+
+        async def fetch(url: str) -> None:
+            try:
+                self.fetched[url] = await self.fetcher.fetch(url)
+            except ApiError as error:
+                errors.append(error)
+
+        if missing:
+            async with trio.open_nursery() as nursery:
+                for url in missing:
+                    nursery.start_soon(fetch, url)
+        if errors:
+            raise errors[0]
+        return self.fetched
 
     def _proxy(self, leg: Leg) -> Secret | None:
         own = leg.attempt.channel.provider.preferences.proxy
