@@ -154,6 +154,7 @@ def test_a_request_error_keeps_the_providers_words() -> None:
         "messages",
     )
     assert for_client(failure(Kind.EMPTY, 200), "m").code == "empty_response"
+    assert for_client(failure(Kind.SERVER, 500), "m").code == "server_error"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,7 @@ def test_a_request_error_keeps_the_providers_words() -> None:
     [
         (Kind.RATE_LIMIT, 1.2, ((b"retry-after", b"2"),)),
         (Kind.RATE_LIMIT, 20.0, ((b"retry-after", b"20"),)),
+        (Kind.RATE_LIMIT, 0.5, ((b"retry-after", b"1"),)),
         (Kind.RATE_LIMIT, None, ()),
         (Kind.RATE_LIMIT, 0.0, ()),
         (Kind.RATE_LIMIT, float("inf"), ()),
