@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
@@ -64,6 +65,12 @@ async def well(world: World) -> bool:
     """Whether the server answers a healthy request on a new connection."""
     heard = await world.get("/healthz", key=None)
     return heard.status == 200
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait on the real clock; for what happens in another process or behind a real socket."""
+    while not holds():  # noqa: ASYNC110 - there is no event to wait for across a socket
+        await trio.sleep(0.002)
 
 
 async def settled(world: World) -> None:

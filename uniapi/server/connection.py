@@ -29,7 +29,7 @@ IDLE_TIMEOUT: Final = 75.0  # seconds between requests
 HANDSHAKE_TIMEOUT: Final = 10.0  # seconds for TLS
 _LINGER: Final = 2.0  # seconds to read on after the last byte, so that it is not lost to a reset
 _AFTERMATH: Final = 10.0  # seconds the tasks of a connection that is gone may take to see it
-_READ: Final = 8_192
+_READ: Final = 65_536  # bytes
 
 # An ASGI application, as hypercorn sees one; its messages are typed at our edge.
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]

@@ -14,9 +14,9 @@ from typing import Final
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event
 from h2.exceptions import ProtocolError
+from hypercorn.protocol.events import Body, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Response, StreamClosed
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, H2Protocol
 
 _OF_HTTP1: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
 
@@ -45,6 +45,12 @@ class H2(H2Protocol):
             case Response(headers=headers):
                 kept = [(name, value) for name, value in headers if name not in _OF_HTTP1]
                 await super().stream_send(replace(event, headers=kept))
+            case Body(stream_id=stream):
+                await super().stream_send(event)
+                buffer = self.stream_buffers.get(stream)
+                if buffer is not None and len(buffer.buffer) >= BUFFER_HIGH_WATER:
+                    # Hypercorn's own wait ends with any small write, that of a shut window too.
+                    await buffer.drain()
             case StreamClosed(stream_id=stream):
                 await self._give_up(stream)
                 await super().stream_send(event)
@@ -54,7 +60,7 @@ class H2(H2Protocol):
     async def _give_up(self, stream: int) -> None:
         """Reset a stream whose answer has no end."""
         buffer = self.stream_buffers.get(stream)
-        if buffer is None or buffer._complete:  # noqa: SLF001 - `complete` means empty as well
+        if buffer is None or buffer.complete:
             return
         with suppress(ProtocolError):
             self.connection.reset_stream(stream, ErrorCodes.CANCEL)

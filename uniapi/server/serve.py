@@ -141,7 +141,7 @@ class Server:
             return
         transport: trio.abc.Stream = stream
         if context is not None:
-            transport = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+            transport = trio.SSLStream(stream, context, server_side=True)
         await self.serve_transport(transport, client=client, server=server)
 
     async def serve_transport(
