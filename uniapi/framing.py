@@ -1,4 +1,4 @@
-"""Cutting an answer's bytes into frames: server-sent events, or one whole JSON body.
+"""Cutting an answer's bytes into frames: server-sent events, AWS's event stream, one JSON body.
 
 A framer is fed the reads of one body in any cut whatever and gives the same frames. Memory holds
 at most one unfinished frame; a frame above the cap is an error of the one who sent it.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Final, Literal, Protocol, TypeAlias
 
-from uniapi import codec
+from uniapi import codec, eventstream
 
-Framing: TypeAlias = Literal["sse", "json"]
+Framing: TypeAlias = Literal["sse", "json", "eventstream"]
 
 MAX_EVENT: Final = 16_000_000  # bytes; a Gemini image is megabytes on one line
+MAX_MESSAGE: Final = 16_911_000  # bytes; AWS's own limits: 16 MiB of payload, 128 KiB of headers
 MAX_BODY: Final = 64_000_000  # bytes of one whole JSON answer
 DONE: Final = b"[DONE]"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -20,7 +21,7 @@ _BLANK: Final = b" \t\r\n"
 
 
 class FramingError(ValueError):
-    """The peer's bytes cannot be a frame: too large."""
+    """The peer's bytes cannot be a frame: too large, or damaged."""
 
 
 class Framer(Protocol):
@@ -30,7 +31,7 @@ class Framer(Protocol):
         """The frames completed by this read.
 
         Raises:
-            FramingError: when the unfinished frame outgrows its cap.
+            FramingError: when the unfinished frame outgrows its cap, or a checksum is wrong.
         """
         ...
 
@@ -127,6 +128,55 @@ def _is_whole(data: bytes) -> bool:
     return True
 
 
+class EventStreamFramer:
+    """AWS's event stream to one JSON object a message.
+
+    An event is an object with the event's name over its payload (`{"messageStop":{...}}`), as the
+    services' own models have it. An exception is `{"error":{"type":...,"message":...}}`.
+    """
+
+    def __init__(self, max_message: int = MAX_MESSAGE) -> None:
+        self._parser = eventstream.Parser(max_message)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The events this read completed."""
+        try:
+            return [_event(message) for message in self._parser.feed(data)]
+        except eventstream.EventStreamError as error:
+            raise FramingError(str(error)) from error
+
+    def end(self) -> list[bytes]:
+        """Nothing: a message is whole or cut."""
+        return []
+
+
+def _event(message: eventstream.Message) -> bytes:
+    headers = message.headers
+    match headers.get(":message-type", "event"):
+        case "event":
+            # The payload is JSON already; reading it here would read it twice.
+            name = codec.dumps(headers.get(":event-type", ""))
+            return b"{%b:%b}" % (name, message.payload or b"{}")
+        case "exception":
+            said, kind = _said(message.payload), headers.get(":exception-type", "")
+        case _:
+            said, kind = headers.get(":error-message", ""), headers.get(":error-code", "")
+    return codec.dumps({"error": {"type": kind, "message": said}})
+
+
+def _said(payload: bytes) -> str:
+    """The message of an exception, whose first letter is a capital in some of AWS's services."""
+    try:
+        value = codec.loads(payload)
+    except ValueError:
+        return payload.decode("utf-8", "replace")
+    match value:
+        case {"message": str(said)} | {"Message": str(said)}:
+            return said
+        case _:
+            return ""
+
+
 class JsonFramer:
     """One JSON body: a single frame at the end."""
 
@@ -161,8 +211,11 @@ def actual(asked: Framing, content_type: str, start: bytes) -> Framing:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return "sse"
-    if asked == "sse":
-        return "json" if start.lstrip(_BOM + _BLANK)[:1] in {b"{", b"[", b"<"} else "sse"
+    if kind == eventstream.CONTENT_TYPE:
+        return "eventstream"
+    if asked != "json":
+        # An event stream's first byte is never one of these: the message would be 1 GB and more.
+        return "json" if start.lstrip(_BOM + _BLANK)[:1] in {b"{", b"[", b"<"} else asked
     return "sse" if start.lstrip(_BOM + _BLANK).startswith((b"data:", b"event:")) else "json"
 
 
@@ -173,3 +226,5 @@ def framer(framing: Framing) -> Framer:
             return SseFramer()
         case "json":
             return JsonFramer()
+        case "eventstream":
+            return EventStreamFramer()
