@@ -7,7 +7,9 @@ from typing import Final
 from uniapi.config.types import Provider
 from uniapi.engines.azure import Azure
 from uniapi.engines.base import Engine
+from uniapi.engines.bedrock import Bedrock
 from uniapi.engines.cloudflare import Cloudflare
+from uniapi.engines.cohere import Cohere
 from uniapi.engines.groq import Groq
 from uniapi.engines.openai import OpenAI
 from uniapi.engines.openrouter import OpenRouter
@@ -18,6 +20,8 @@ ENGINES: Final[tuple[Engine, ...]] = (
     Cloudflare(),
     Groq(),
     OpenRouter(),
+    Bedrock(),
+    Cohere(),
 )
 _BY_NAME: Final = {name: engine for engine in ENGINES for name in engine.names}
 
