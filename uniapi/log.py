@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from typing import Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+# Without the variables of each frame: among them are headers, and with them keys.
+_TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 class _Sink:
@@ -55,10 +58,14 @@ def configure(*, level: str = "info", stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
     ]
     if pretty:
-        processors += [_one_line, structlog.dev.ConsoleRenderer(pad_event_to=16)]
+        plain = structlog.dev.plain_traceback  # prettier ones show variables, and so keys
+        processors += [
+            _one_line,
+            structlog.dev.ConsoleRenderer(pad_event_to=16, exception_formatter=plain),
+        ]
     else:
         processors += [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(_TRACEBACKS),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     structlog.configure(

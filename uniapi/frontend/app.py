@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 import structlog
+import trio
 
 from uniapi.errors import ApiError
 from uniapi.frontend import info_routes
@@ -23,6 +24,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/readyz": {"GET": info_routes.ready},
 }
 _MODEL: Final = "/models/"
+_PROBES: Final = {"/healthz", "/readyz"}  # asked every few seconds by machines
 
 log = structlog.get_logger()
 
@@ -41,19 +43,32 @@ class App:
             return
         request = Request.of(scope, receive)
         answer = Answer(request, send)
+        begun = trio.current_time()
+        outcome = "cancelled"  # by the server's end, when nothing below gets to say better
+        try:
+            outcome = await self._serve(request, answer)
+        finally:
+            _log_done(answer, outcome, trio.current_time() - begun)
+
+    async def _serve(self, request: Request, answer: Answer) -> str:
+        """Answer, whatever happens; says in a word what happened."""
         try:
             await self._route(request, answer)
         except ClientLeft:
-            log.info("request.left", request=request.id, path=request.path)
+            return "client_left"
         except ApiError as error:
+            answer.facts["error"] = error.message
             if not answer.started:
                 await answer.whole(error.status, error.body(), error.headers)
+            return "error"
         except Exception:
             # The request that met the bug gets an answer; the others never notice.
             log.exception("request.crashed", request=request.id, path=request.path)
             if not answer.started:
                 bug = ApiError(500, "the gateway met a bug; its log says more", "internal_error")
                 await answer.whole(bug.status, bug.body())
+            return "crashed"
+        return "ok"
 
     async def _route(self, request: Request, answer: Answer) -> None:
         path = request.path.removeprefix("/v1")
@@ -89,3 +104,27 @@ def _one_model(name: str) -> Handler:
         await info_routes.model(gateway, request, answer, name)
 
     return handler
+
+
+def _log_done(answer: Answer, outcome: str, seconds: float) -> None:
+    """The one line that tells the whole story of a request."""
+    request = answer.request
+    told: dict[str, object] = {
+        "request": request.id,
+        "method": request.method,
+        "path": request.path[:200],
+        "client": request.client or None,
+        "outcome": outcome,
+        "status": answer.status or None,
+        "ms": round(seconds * 1000, 1),
+        "bytes": answer.sent,
+        **answer.facts,
+    }
+    shown = {name: value for name, value in told.items() if value is not None}
+    well = told["outcome"] in {"ok", "client_left"}
+    if well and request.path.removeprefix("/v1") in _PROBES:
+        log.debug("request.done", **shown)
+    elif well:
+        log.info("request.done", **shown)
+    else:
+        log.warning("request.done", **shown)

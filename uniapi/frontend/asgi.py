@@ -167,6 +167,7 @@ class Answer:
         sent: bytes of the body so far.
         broken: the client stopped reading; nothing more will reach it.
         extra: headers to add to the head, whatever the answer turns out to be.
+        facts: what the route knows of it, for the log's one line.
 
     The last word is sent by whoever has already left the request's nursery: the server says
     "disconnect" while it is finishing, and a watcher that cancels on it would cut the finishing
@@ -179,6 +180,7 @@ class Answer:
     sent: int = 0
     broken: bool = False
     extra: Headers = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
 
     @property
     def started(self) -> bool:

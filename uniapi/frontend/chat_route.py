@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import structlog
 import trio
 
 from uniapi.chat import ChatRequest
@@ -28,12 +27,10 @@ from uniapi.upstream.translator import Translator
 # than a listing takes, shorter than a person's patience.
 _DISCOVERY_WAIT = 5.0
 
-log = structlog.get_logger()
-
 
 @dataclass(slots=True)
 class Exchange:
-    """One request while it is served: what it asked, what it got, and the line it leaves.
+    """One request while it is served: what it asked, and what it got.
 
     Attributes:
         key: who asks; None until known.
@@ -61,7 +58,7 @@ class Exchange:
 
 
 async def serve_chat(gateway: Gateway, request: Request, answer: Answer) -> None:
-    """Answer one chat completion request; leaves one `request.done` line.
+    """Answer one chat completion request; what it was goes into the answer's facts.
 
     Raises:
         ApiError: for the caller to send, when nothing was sent yet.
@@ -85,11 +82,8 @@ async def serve_chat(gateway: Gateway, request: Request, answer: Answer) -> None
         else:
             exchange.show_trail()
             await answer.whole(200, last)
-    except ApiError as error:
-        exchange.error = error
-        raise
     finally:
-        _log_done(exchange)
+        answer.facts |= _facts(exchange)
 
 
 async def _in_nursery(
@@ -173,41 +167,29 @@ def _error(failure: Failure) -> ApiError:
     return ApiError(failure.status, failure.message, failure.code, failure.type, failure.param)
 
 
-def _log_done(exchange: Exchange) -> None:
-    """The one line that tells the whole story of a request."""
-    now = trio.current_time()
-    chat, winner, error = exchange.chat, exchange.winner, exchange.error
+def _facts(exchange: Exchange) -> dict[str, object]:
+    """What a person wants to know of it afterwards; None for what does not apply."""
+    chat, winner = exchange.chat, exchange.winner
     tally = winner.tally if winner else None
     usage = tally.usage if tally and tally.usage else Usage()
-    result = "client_left" if exchange.left else "error" if error else "ok"
-    if winner is not None and result == "ok":
-        result = outcome(winner)
-    fields = {
-        "request": exchange.request.id,
-        "path": exchange.request.path,
-        "client": exchange.request.client,
+    facts: dict[str, object] = {
         "key": exchange.key.id if exchange.key else None,
         "role": exchange.key.role if exchange.key else None,
         "model": chat.model if chat else None,
         "stream": chat.stream if chat else None,
-        "outcome": result,
-        "status": error.status if error else exchange.answer.status or None,
-        "error": error.message if error else None,
         "channel": winner.attempt.channel.label if winner else None,
         "upstream_model": tally.model if tally else None,
         "finish": tally.finish if tally else None,
         "prompt_tokens": usage.prompt if usage.total else None,
         "completion_tokens": usage.completion if usage.total else None,
         "ttft_ms": _ms(exchange.started_at, winner.first_at) if winner else None,
-        "ms": _ms(exchange.started_at, now),
-        "bytes": exchange.answer.sent,
-        "attempts": trail(exchange.legs, now) or None,
+        "attempts": trail(exchange.legs, trio.current_time()) or None,
     }
-    shown = {name: value for name, value in fields.items() if value is not None}
-    if result in {"ok", "client_left"}:
-        log.info("request.done", **shown)
-    else:
-        log.warning("request.done", **shown)
+    if exchange.left:
+        facts["outcome"] = "client_left"
+    elif winner is not None and winner.tally.failure is not None:
+        facts |= {"outcome": outcome(winner), "error": winner.tally.failure.message}
+    return facts
 
 
 def _ms(start: float, end: float | None) -> float | None:

@@ -20,6 +20,7 @@ async def models(gateway: Gateway, request: Request, answer: Answer) -> None:
     """`GET /v1/models`: what this key may ask for, in the order of its rules."""
     config = gateway.config
     key = authenticate(config, request.headers)
+    answer.facts["key"] = key.id
     await gateway.discovery.wait(gateway.discovery.unsettled(), _LISTING_WAIT)
     entries: list[JsonObject] = [
         {"id": name, "object": "model", "created": _CREATED, "owned_by": "uniapi"}
@@ -32,6 +33,7 @@ async def model(gateway: Gateway, request: Request, answer: Answer, name: str) -
     """`GET /v1/models/{name}`."""
     config = gateway.config
     key = authenticate(config, request.headers)
+    answer.facts["key"] = key.id
     if name not in visible_models(config, gateway.state, key):
         raise ApiError(
             404, f"The model '{name}' does not exist or this key may not use it.", "model_not_found"
