@@ -14,23 +14,19 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"codec"},
     "events": {"codec", "errors"},
     "chat": {"codec"},
-    "framing": {"codec"},
-    "conversation": {"codec"},
-    "conversation_fields": {"codec", "errors"},
-    "conversation_parts": {"codec", "errors", "conversation", "conversation_fields"},
-    "conversation_turns": {
-        "codec", "conversation", "conversation_fields", "conversation_parts",
-    },
-    "conversation_read": {
-        "codec", "chat", "conversation", "conversation_fields", "conversation_turns",
-    },
+    "conversation": {"codec", "errors", "chat"},
+    "eventstream": set(),
+    "framing": {"codec", "eventstream"},
     "config": {"codec", "__init__"},
-    "engines": {"codec", "errors", "events", "chat", "framing", "config.types", "__init__"},
+    "engines": {
+        "codec", "errors", "events", "chat", "conversation", "framing", "config.types", "__init__",
+    },
     "state": {"config.types"},
     "routing": {"errors", "config.types", "state"},
     "race": {"errors", "events", "routing"},
     "upstream": {
         "errors", "events", "chat", "framing", "config.types", "engines", "state", "race",
+        "__init__",
     },
     "frontend": {
         "codec", "errors", "events", "chat", "config.types", "state", "routing", "race",
@@ -53,13 +49,20 @@ KEPT: dict[str, set[str]] = {
     "sqlite3": {"stats"},
 }
 # The vocabulary and the pure rooms: no event loop, no clock, no network.
-PURE = ("codec", "errors", "events", "chat", "framing", "engines", "routing", "state")
+PURE = (
+    "codec", "errors", "events", "chat", "conversation", "eventstream", "framing", "engines",
+    "routing", "state",
+)  # fmt: skip
 IMPURE = {"trio", "anyio", "time", "socket", "random"}
 PURE_EXCEPTIONS = {("routing", "random.Random")}
 
 
 def room_of(path: Path) -> str:
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+    return family(path.relative_to(ROOT).with_suffix("").parts[0])
+
+
+def family(name: str) -> str:
+    return "conversation" if name.startswith("conversation") else name
 
 
 def imports(path: Path) -> list[str]:
@@ -87,6 +90,8 @@ def target(name: str) -> str:
     if rest[:2] == ["config", "types"]:
         return "config.types"
     room = rest[0]
+    if family(room) != room:
+        return family(room)
     known = (ROOT / f"{room}.py").exists() or (ROOT / room).is_dir()
     return room if room and known else "__init__"
 
