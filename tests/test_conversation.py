@@ -212,13 +212,23 @@ def test_cache_hints_are_kept_on_parts_messages_calls_and_tools() -> None:
             {
                 "reasoning_content": "so",
                 "reasoning_details": [
-                    {"type": "reasoning.text", "text": "so", "signature": "sig", "index": 0},
+                    {
+                        "type": "reasoning.text",
+                        "text": "so",
+                        "signature": "sig",
+                        "format": "google-gemini-v1",
+                        "index": 0,
+                    },
                     {"type": "reasoning.encrypted", "data": "xyz", "index": 1},
                     {"type": "reasoning.text", "text": "bare", "signature": None},
                     {"type": "reasoning.tomorrow"},
                 ],
             },
-            (Thinking("so", "sig"), Thinking(sealed="xyz"), Thinking("bare")),
+            (
+                Thinking("so", "sig", format="google-gemini-v1"),
+                Thinking(sealed="xyz"),
+                Thinking("bare"),
+            ),
         ),
         (
             {
@@ -227,7 +237,10 @@ def test_cache_hints_are_kept_on_parts_messages_calls_and_tools() -> None:
                     {"type": "redacted_thinking", "data": "xyz"},
                 ]
             },
-            (Thinking("so", "sig"), Thinking(sealed="xyz")),
+            (
+                Thinking("so", "sig", format="anthropic-claude-v1"),
+                Thinking(sealed="xyz", format="anthropic-claude-v1"),
+            ),
         ),
     ],
 )

@@ -107,11 +107,14 @@ class Thinking:
         signature: the provider's proof that it is its own; a thought without is not worth sending
             to a provider that asks for proofs.
         sealed: the encrypted thought, where the provider hid it (`redacted_thinking`).
+        format: whose proof it is, in OpenRouter's words (`anthropic-claude-v1`,
+            `google-gemini-v1`); empty when not told.
     """
 
     text: str = ""
     signature: str | None = None
     sealed: str | None = None
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
@@ -32,6 +32,8 @@ from uniapi.conversation_parts import parts, texts, thought_signature
 
 RAW = "_raw"
 """The key under which arguments are kept that are no JSON object (`ToolUse.arguments`)."""
+
+_CLAUDE: Final = "anthropic-claude-v1"  # `thinking_blocks` are Anthropic's own
 
 
 @dataclass(slots=True)
@@ -151,26 +153,36 @@ def thoughts(message: JsonObject) -> list[Thinking]:
     at only without those. What is malformed was not ours and is passed over.
     """
     found: list[Thinking] = []
-    for name in ("reasoning_details", "thinking_blocks"):
+    for name, maker in (("reasoning_details", ""), ("thinking_blocks", _CLAUDE)):
         kept = message.get(name)
         for value in kept if isinstance(kept, list) else []:
             match value:
-                case {"type": "reasoning.text", "text": str(thought), "signature": str(proof)}:
-                    found.append(Thinking(thought, proof or None))
-                case {"type": "thinking", "thinking": str(thought), "signature": str(proof)}:
-                    found.append(Thinking(thought, proof or None))
-                case {"type": "reasoning.text", "text": str(thought)}:
-                    found.append(Thinking(thought))
-                case {"type": "reasoning.encrypted" | "redacted_thinking", "data": str(data)}:
-                    found.append(Thinking(sealed=data))
-                case {"type": "reasoning.summary", "summary": str(summary)}:
-                    found.append(Thinking(summary))
+                case {"format": str(told)} if told:
+                    thought = _thought(value, told)
                 case _:
-                    pass
+                    thought = _thought(value, maker)
+            if thought is not None:
+                found.append(thought)
         if found:
             return found
     bare = message.get("reasoning_content") or message.get("reasoning")
     return [Thinking(bare)] if isinstance(bare, str) and bare else []
+
+
+def _thought(value: Json, maker: str) -> Thinking | None:
+    match value:
+        case {"type": "reasoning.text", "text": str(thought), "signature": str(proof)}:
+            return Thinking(thought, proof or None, format=maker)
+        case {"type": "thinking", "thinking": str(thought), "signature": str(proof)}:
+            return Thinking(thought, proof or None, format=maker)
+        case {"type": "reasoning.text", "text": str(thought)} if thought:
+            return Thinking(thought, format=maker)
+        case {"type": "reasoning.encrypted" | "redacted_thinking", "data": str(data)}:
+            return Thinking(sealed=data, format=maker)
+        case {"type": "reasoning.summary", "summary": str(summary)} if summary:
+            return Thinking(summary, format=maker)
+        case _:
+            return None
 
 
 def _call(value: Json, param: str) -> ToolUse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from uniapi.config.types import Provider
+from uniapi.engines.anthropic import Anthropic
 from uniapi.engines.azure import Azure
 from uniapi.engines.base import Engine
 from uniapi.engines.bedrock import Bedrock
@@ -16,6 +17,7 @@ from uniapi.engines.openrouter import OpenRouter
 
 ENGINES: Final[tuple[Engine, ...]] = (
     OpenAI(),
+    Anthropic(),
     Azure(),
     Cloudflare(),
     Groq(),
