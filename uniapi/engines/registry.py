@@ -11,9 +11,11 @@ from uniapi.engines.base import Engine
 from uniapi.engines.bedrock import Bedrock
 from uniapi.engines.cloudflare import Cloudflare
 from uniapi.engines.cohere import Cohere
+from uniapi.engines.gemini import Gemini
 from uniapi.engines.groq import Groq
 from uniapi.engines.openai import OpenAI
 from uniapi.engines.openrouter import OpenRouter
+from uniapi.engines.vertex_gemini import VertexGemini
 
 ENGINES: Final[tuple[Engine, ...]] = (
     OpenAI(),
@@ -24,6 +26,8 @@ ENGINES: Final[tuple[Engine, ...]] = (
     OpenRouter(),
     Bedrock(),
     Cohere(),
+    Gemini(),
+    VertexGemini(),
 )
 _BY_NAME: Final = {name: engine for engine in ENGINES for name in engine.names}
 
