@@ -10,32 +10,25 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
 
-import httpx
-import structlog
 import trio
 
 from uniapi.chat import ChatRequest
-from uniapi.config.types import Channel, Config, Secret
-from uniapi.engines.base import Decoder, Engine, Media, Recipient
-from uniapi.engines.registry import engine_for
+from uniapi.config.types import Channel
+from uniapi.engines.base import Call, Decoder, Engine, Media, Recipient
 from uniapi.errors import ApiError, Failure, Kind
 from uniapi.events import Batch, Start, StreamFailed
-from uniapi.framing import Framer, Framing, FramingError, actual, framer
+from uniapi.framing import Framer, actual, framer
 from uniapi.race import Leg
-from uniapi.upstream.client import Answer, Client, ProxyError, network_failure
-from uniapi.upstream.credentials import Credentials
+from uniapi.upstream.attempt import Line, end_in
+from uniapi.upstream.client import Answer
 from uniapi.upstream.gate import Gate, counts
 from uniapi.upstream.media import Fetcher
-from uniapi.upstream.scrub import scrub
 
-log = structlog.get_logger()
-
-_NETWORK: Final = (httpx.TransportError, httpx.InvalidURL, ProxyError)
 # Every choice has its finish reason: seconds to wait for usage and [DONE], which some never send.
 _TAIL: Final = 2.0
 # After the terminal frame: seconds to wait for the end of the body, so that the connection can
@@ -48,104 +41,28 @@ class Translator:
     """Runs the attempts of one request.
 
     Attributes:
-        client: the connections.
-        credentials: the tokens.
+        line: the way to the providers.
         fetcher: for media the provider does not fetch itself.
-        config: as it was when the request came.
         chat: the request.
-        headers: the client's headers by lower-case name, for those a provider lets through.
         fetched: media by URL, kept from one attempt to the next.
     """
 
-    client: Client
-    credentials: Credentials
+    line: Line
     fetcher: Fetcher
-    config: Config
     chat: ChatRequest
-    headers: Mapping[str, str]
     fetched: dict[str, Media] = field(default_factory=dict)
 
     async def __call__(self, leg: Leg) -> None:
         """Run one attempt to its end."""
-        channel = leg.attempt.channel
-        engine = engine_for(channel.provider, channel.upstream)
-        if engine is None:
-            said = "no engine here speaks to this provider: set `engine:`"
-            leg.fail(Failure(Kind.REQUEST, said, 501, code="no_engine"))
-            return
-        reading = _Reading(leg, Gate(self.chat, self.config.preferences.error_triggers))
-        try:
-            await self._ask(leg, engine, reading)
-        except ApiError as error:
-            failure = Failure(
-                Kind.REQUEST, error.message, error.status, error.code, error.type, error.param
-            )
-            await reading.fail(failure)
-        except _NETWORK as error:
-            await reading.fail(self._clean(network_failure(error)))
-        except FramingError as error:
-            await reading.fail(Failure(Kind.GARBAGE, f"the provider sent {error}", 502))
+        gate = Gate(self.chat, self.line.config.preferences.error_triggers)
+        await self.line.run(leg, _Conversation(self, leg, gate))
 
-    async def _ask(self, leg: Leg, engine: Engine, reading: _Reading) -> None:
-        channel, key = leg.attempt.channel, leg.attempt.key
-        shown = await self.credentials.key(engine, channel.provider, self.config, key)
-        if isinstance(shown, Failure):
-            await reading.fail(self._clean(shown))
-            return
-        media = await self._media(engine, channel)
-        call = engine.encode(
-            self.chat, Recipient(channel, shown, self._passed(leg), time.time(), media)
-        )
-        if call.notes:
-            log.debug("request.fields_dropped", channel=channel.label, fields=call.notes)
-        answer = await self.client.send(call, self._proxy(leg))
-        try:
-            if answer.status >= 300:
-                failure = engine.failure(answer.status, answer.headers, await answer.error_body())
-                await reading.fail(self._clean(failure))
-                return
-            default = Start(f"chatcmpl-{secrets.token_hex(12)}", channel.upstream, int(time.time()))
-            await self._read(answer, engine, call.framing, default, reading)
-        finally:
-            await answer.aclose()
+    async def media(self, engine: Engine, channel: Channel) -> Mapping[str, Media]:
+        """What the engine needs to have at hand, fetched side by side, each URL once.
 
-    async def _read(
-        self,
-        answer: Answer,
-        engine: Engine,
-        asked: Framing,
-        default: Start,
-        reading: _Reading,
-    ) -> None:
-        """Read the body to the end of the answer, which may come before the body's."""
-        frames: Framer | None = None
-        decoder: Decoder | None = None
-        while True:
-            wait = _TAIL if decoder is not None and decoder.complete() else inf
-            data = await _next(answer.body, wait)
-            if data is None:
-                break
-            if frames is None or decoder is None:
-                content_type = answer.headers.get("content-type", "")
-                framing = actual(asked, content_type, data)
-                frames = framer(framing)
-                decoder = engine.decoder(self.chat, framing, default)
-            ready = frames.feed(data)
-            if not ready:
-                continue
-            batch = self._cleaned(decoder.feed(ready))
-            if await reading.take(batch, last=decoder.finished()):
-                await _next(answer.body, _DRAIN)
-                return
-        if frames is None or decoder is None:
-            await reading.fail(Failure(Kind.EMPTY, "the provider sent an empty body", 502))
-            return
-        ready = frames.end()
-        batch = decoder.feed(ready) if ready else Batch(())
-        await reading.take(self._cleaned(_joined(batch, decoder.end())), last=True)
-
-    async def _media(self, engine: Engine, channel: Channel) -> Mapping[str, Media]:
-        """What the engine needs to have at hand, fetched side by side, each URL once."""
+        Raises:
+            ApiError: 400, for what cannot be fetched.
+        """
         missing = set(engine.needs(self.chat, channel)) - self.fetched.keys()
         errors: list[ApiError] = []
 
@@ -163,37 +80,51 @@ class Translator:
             raise errors[0]
         return self.fetched
 
-    def _proxy(self, leg: Leg) -> Secret | None:
-        own = leg.attempt.channel.provider.preferences.proxy
-        return own if own is not None else self.config.preferences.proxy
-
-    def _passed(self, leg: Leg) -> Sequence[tuple[str, str]]:
-        names = leg.attempt.channel.provider.preferences.passthrough_request_headers
-        return [
-            (name.lower(), self.headers[name.lower()])
-            for name in names
-            if name.lower() in self.headers
-        ]
-
-    def _clean(self, failure: Failure) -> Failure:
-        return replace(failure, message=scrub(failure.message, self.config))
-
-    def _cleaned(self, batch: Batch) -> Batch:
-        """The batch with the provider's words in a failure scrubbed."""
-        if batch.events and isinstance(last := batch.events[-1], StreamFailed):
-            events = (*batch.events[:-1], StreamFailed(self._clean(last.failure)))
-            return replace(batch, events=events)
-        return batch
-
 
 @dataclass(slots=True)
-class _Reading:
-    """What has been handed on of one answer, and through which gate."""
+class _Conversation:
+    """One attempt: what was asked of whom, and what has been handed on through which gate."""
 
+    of: Translator
     leg: Leg
     gate: Gate
 
-    async def take(self, batch: Batch, *, last: bool) -> bool:
+    async def call(self, engine: Engine, to: Recipient) -> Call:
+        """The engine's call, with the media it needs at hand."""
+        media = await self.of.media(engine, to.channel)
+        return engine.encode(self.of.chat, replace(to, media=media))
+
+    async def read(self, engine: Engine, call: Call, answer: Answer) -> None:
+        """Read the body to the end of the answer, which may come before the body's."""
+        upstream = self.leg.attempt.channel.upstream
+        default = Start(f"chatcmpl-{secrets.token_hex(12)}", upstream, int(time.time()))
+        frames: Framer | None = None
+        decoder: Decoder | None = None
+        while True:
+            wait = _TAIL if decoder is not None and decoder.complete() else inf
+            data = await _next(answer.body, wait)
+            if data is None:
+                break
+            if frames is None or decoder is None:
+                content_type = answer.headers.get("content-type", "")
+                framing = actual(call.framing, content_type, data)
+                frames = framer(framing)
+                decoder = engine.decoder(self.of.chat, framing, default)
+            ready = frames.feed(data)
+            if not ready:
+                continue
+            batch = self._cleaned(decoder.feed(ready))
+            if await self._take(batch, last=decoder.finished()):
+                await _next(answer.body, _DRAIN)
+                return
+        if frames is None or decoder is None:
+            await end_in(self.leg, Failure(Kind.EMPTY, "the provider sent an empty body", 502))
+            return
+        ready = frames.end()
+        batch = decoder.feed(ready) if ready else Batch(())
+        await self._take(self._cleaned(_joined(batch, decoder.end())), last=True)
+
+    async def _take(self, batch: Batch, *, last: bool) -> bool:
         """Pass a batch through the gate; True when nothing more is to be read."""
         leg = self.leg
         if counts(batch):
@@ -210,12 +141,12 @@ class _Reading:
             await leg.pass_on(held)
         return last
 
-    async def fail(self, failure: Failure) -> None:
-        """The attempt's failure before commit, the end of the batches after it."""
-        if self.leg.committed:
-            await self.leg.pass_on(Batch((StreamFailed(failure),)))
-        else:
-            self.leg.fail(failure)
+    def _cleaned(self, batch: Batch) -> Batch:
+        """The batch with the provider's words in a failure scrubbed."""
+        if batch.events and isinstance(last := batch.events[-1], StreamFailed):
+            events = (*batch.events[:-1], StreamFailed(self.of.line.clean(last.failure)))
+            return replace(batch, events=events)
+        return batch
 
 
 async def _next(body: AsyncIterator[bytes], wait: float) -> bytes | None:
