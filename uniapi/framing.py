@@ -52,7 +52,8 @@ class SseFramer:
         self._max = max_event
         self._line: list[bytes] = []  # the unfinished line, in the pieces it came in
         self._data: list[bytes] = []  # the data lines of the unfinished event
-        self._held = 0  # bytes in both
+        self._line_size = 0  # bytes
+        self._data_size = 0  # bytes
         self._after_cr = False  # a \n that comes now belongs to the \r that ended the last read
         self._first_line = True
 
@@ -67,22 +68,19 @@ class SseFramer:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         head, newline, rest = data.partition(b"\n")
         if not newline:
-            if data:
-                self._hold(data)
-                self._line.append(data)
+            self._keep(data)
             return []
         events: list[bytes] = []
         if self._line:
             self._line.append(head)
             head = b"".join(self._line)
             self._line.clear()
+            self._line_size = 0
         self._take(head, events)
         *lines, tail = rest.split(b"\n")
         for line in lines:
             self._take(line, events)
-        if tail:
-            self._hold(tail)
-            self._line.append(tail)
+        self._keep(tail)
         return events
 
     def end(self) -> list[bytes]:
@@ -100,21 +98,26 @@ class SseFramer:
             line = line.removeprefix(_BOM)
         if line.startswith(b"data:"):
             value = line[6:] if line[5:6] == b" " else line[5:]
-            self._hold(value)
             self._data.append(value)
+            self._data_size += len(value)
+            self._check()
         elif line == b"data":
             self._data.append(b"")
         elif not line:
             if self._data:
                 events.append(b"\n".join(self._data))
                 self._data.clear()
-            self._held = 0
-        elif not self._data:
-            self._held = 0  # a comment, taken and gone
+                self._data_size = 0
 
-    def _hold(self, data: bytes) -> None:
-        self._held += len(data)
-        if self._held > self._max:
+    def _keep(self, data: bytes) -> None:
+        """Put aside the beginning of a line, or more of it."""
+        if data:
+            self._line.append(data)
+            self._line_size += len(data)
+            self._check()
+
+    def _check(self) -> None:
+        if self._line_size + self._data_size > self._max:
             raise FramingError(f"an event of over {self._max} bytes")
 
 

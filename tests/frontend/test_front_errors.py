@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, its answer is the OpenAI error object, and a browser sees it."""
+"""Whatever is wrong with a request, its answer is the OpenAI error object."""
 
 from __future__ import annotations
 
@@ -246,26 +246,26 @@ def without(name: str) -> dict[str, Json]:
     return {key: value for key, value in GOOD.items() if key != name}
 
 
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        (without("model"), "model"),
-        ({**GOOD, "model": ""}, "model"),
-        ({**GOOD, "model": "  "}, "model"),
-        ({**GOOD, "model": 4}, "model"),
-        ({**GOOD, "model": ["m"]}, "model"),
-        (without("messages"), "messages"),
-        ({**GOOD, "messages": []}, "messages"),
-        ({**GOOD, "messages": "Hello"}, "messages"),
-        ({**GOOD, "messages": ["Hello"]}, "messages[0]"),
-        ({**GOOD, "messages": [{"content": "x"}]}, "messages[0].role"),
-        ({**GOOD, "messages": [{"role": "user", "content": {}}]}, "messages[0].content"),
-        ({**GOOD, "messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
-        ({**GOOD, "stream": "yes"}, "stream"),
-        ({**GOOD, "stream": 1}, "stream"),
-        ({**GOOD, "stream": True, "stream_options": True}, "stream_options"),
-    ],
-)
+WRONG: list[tuple[dict[str, Json], str]] = [
+    (without("model"), "model"),
+    ({**GOOD, "model": ""}, "model"),
+    ({**GOOD, "model": "  "}, "model"),
+    ({**GOOD, "model": 4}, "model"),
+    ({**GOOD, "model": ["m"]}, "model"),
+    (without("messages"), "messages"),
+    ({**GOOD, "messages": []}, "messages"),
+    ({**GOOD, "messages": "Hello"}, "messages"),
+    ({**GOOD, "messages": ["Hello"]}, "messages[0]"),
+    ({**GOOD, "messages": [{"content": "x"}]}, "messages[0].role"),
+    ({**GOOD, "messages": [{"role": "user", "content": {}}]}, "messages[0].content"),
+    ({**GOOD, "messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+    ({**GOOD, "stream": "yes"}, "stream"),
+    ({**GOOD, "stream": 1}, "stream"),
+    ({**GOOD, "stream": True, "stream_options": True}, "stream_options"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param"), WRONG)
 async def test_a_field_of_the_wrong_shape_is_422_and_named(
     front: World, autojump_clock: MockClock, fields: dict[str, Json], param: str
 ) -> None:
@@ -356,7 +356,8 @@ async def test_no_field_of_a_request_steers_the_call(
     elsewhere = front.provider("elsewhere")
     value: Json = {"authorization": "Bearer stolen", "host": "elsewhere"}
     for steer in ("http://elsewhere/v1", value):
-        assert (await front.ask(stream=False, **{name: steer})).status == 200
+        body = dumps({**GOOD, name: steer})
+        assert (await said(front, "POST", CHAT, body=body)).status == 200
     assert not elsewhere.requests
     for seen in front.network.providers["a"].requests:
         assert seen.headers["authorization"] == "Bearer sk-up-a"
@@ -369,11 +370,12 @@ async def test_no_field_of_a_request_steers_the_call(
 async def test_a_routing_field_never_reaches_the_provider(
     front: World, autojump_clock: MockClock, name: str
 ) -> None:
-    await front.ask(stream=False, **{name: "http://elsewhere/v1"}, other_field=1)
+    body = dumps({**GOOD, name: "http://elsewhere/v1", "other_field": 1})
+    assert (await said(front, "POST", CHAT, body=body)).status == 200
     match front.network.providers["a"].requests[0].body:
-        case dict() as body:
-            assert name not in body
-            assert body["other_field"] == 1
+        case dict() as passed:
+            assert name not in passed
+            assert passed["other_field"] == 1
         case other:
             raise AssertionError(other)
 

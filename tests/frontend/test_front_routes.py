@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
 from uniapi import __version__
+from uniapi.codec import Json
 from uniapi.demo import Behaviour, Fault, Provider
 
 LISTED = f"""
@@ -101,8 +102,8 @@ async def test_chat_is_served_with_and_without_v1(
     listed: World, autojump_clock: MockClock, path: str
 ) -> None:
     wire = listed.connect()
-    body = {"model": "a", "messages": [{"role": "user", "content": "Hello"}]}
-    await wire.send(dict(body), path=path, authorization=f"Bearer {KEY}")
+    body: dict[str, Json] = {"model": "a", "messages": [{"role": "user", "content": "Hello"}]}
+    await wire.send(body, path=path, authorization=f"Bearer {KEY}")
     assert (await wire.hear()).status == 200
 
 
@@ -168,11 +169,12 @@ async def test_a_preflight_is_answered_without_a_key(
     listed: World, autojump_clock: MockClock, path: str
 ) -> None:
     wire = listed.connect()
-    await wire.stream.send_all(
+    head = (
         f"OPTIONS {path} HTTP/1.1\r\nhost: g\r\norigin: https://chat.example\r\n"
         "access-control-request-method: POST\r\n"
-        "access-control-request-headers: authorization, content-type, x-stainless-os\r\n\r\n".encode()
+        "access-control-request-headers: authorization, content-type, x-stainless-os\r\n\r\n"
     )
+    await wire.stream.send_all(head.encode())
     heard = await wire.hear("OPTIONS")
     assert (heard.status, heard.body) == (204, b"")
     assert heard.headers["access-control-allow-origin"] == "*"
