@@ -36,19 +36,19 @@ def in_band(value: Json) -> Failure:
 
 
 def _explained(failure: Failure, value: Json) -> Failure:
-    """The failure with Google's word as its code, and with the wait the details name.
+    """The failure with Google's most telling word as its code, and with the wait the details name.
 
     A day's quota that is used up is no matter of seconds, whatever the wait says: the account is
     empty until tomorrow.
     """
     error = _error(value)
-    word = error.get("status")
+    words = [*(detail.get("reason") for detail in _details(error)), error.get("status")]
+    word = next((word for word in words if isinstance(word, str) and word), failure.code)
     wait = failure.retry_after if failure.retry_after is not None else _wait(error)
     kind = failure.kind
     if kind is Kind.RATE_LIMIT and any("PerDay" in quota for quota in _quotas(error)):
         kind, wait = Kind.QUOTA, failure.retry_after
-    code = word if isinstance(word, str) and word else failure.code
-    return replace(failure, kind=kind, code=code, retry_after=wait)
+    return replace(failure, kind=kind, code=word, retry_after=wait)
 
 
 def _error(value: Json) -> JsonObject:
