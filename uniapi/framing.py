@@ -103,11 +103,10 @@ class SseFramer:
             self._check()
         elif line == b"data":
             self._data.append(b"")
-        elif not line:
-            if self._data:
-                events.append(b"\n".join(self._data))
-                self._data.clear()
-                self._data_size = 0
+        elif not line and self._data:
+            events.append(b"\n".join(self._data))
+            self._data.clear()
+            self._data_size = 0
 
     def _keep(self, data: bytes) -> None:
         """Put aside the beginning of a line, or more of it."""
