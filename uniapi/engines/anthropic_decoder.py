@@ -87,6 +87,7 @@ class AnthropicDecoder:
         self._citations = Citations()
         self._thoughts: list[Json] = []
         self._leading = True  # no block but thinking yet
+        self._scattered = False  # a thought between other blocks
         self._counters: JsonObject = {}
         self._finished = False
         self._done = False
@@ -200,7 +201,10 @@ class AnthropicDecoder:
     def _open(self, number: int, block: JsonObject) -> None:
         kind = block.get("type")
         self._blocks[number] = opened = self._opened(kind, block)
-        self._leading = self._leading and kind in {"thinking", "redacted_thinking"}
+        if kind not in {"thinking", "redacted_thinking"}:
+            self._leading = False
+        elif not self._leading:
+            self._scattered = True
         match opened:
             case _TextBlock():
                 self._say(_text(block, "text"))
@@ -218,9 +222,8 @@ class AnthropicDecoder:
             case "thinking":
                 return _ThinkingBlock()
             case "redacted_thinking":
-                if self._leading:
-                    data = _text(block, "data")
-                    self._remember({"type": "reasoning.encrypted", "data": data})
+                data = _text(block, "data")
+                self._remember({"type": "reasoning.encrypted", "data": data})
                 return _OtherBlock()
             case "tool_use":
                 call = _ToolBlock(self._calls, block.get("input"))
@@ -253,7 +256,7 @@ class AnthropicDecoder:
             case _ToolBlock(spoken=False) as call:
                 whole = codec.dumps(call.whole).decode() if isinstance(call.whole, dict) else "{}"
                 self._events.append(ToolCall(call.index, arguments=whole))
-            case _ThinkingBlock() as block if block.signature and self._leading:
+            case _ThinkingBlock() as block if block.signature:
                 self._remember(
                     {
                         "type": "reasoning.text",
@@ -279,11 +282,7 @@ class AnthropicDecoder:
             block.signature.append(signature)
 
     def _remember(self, thought: JsonObject) -> None:
-        """Keep a thought for the client to send back.
-
-        Only those before everything else: thoughts must return in their place, and OpenAI's
-        message has no place for one between texts.
-        """
+        """Keep a thought for the client to send back."""
         self._thoughts.append({**thought, "format": _FORMAT, "index": len(self._thoughts)})
 
     def _id(self, block: JsonObject, index: int) -> str:
@@ -310,7 +309,9 @@ class AnthropicDecoder:
             extra["refusal"] = words
         if self._citations.annotations:
             extra["annotations"] = [*self._citations.annotations]
-        if self._calls and self._thoughts:
+        # A tool's result wants the thoughts back, all of them in their places or none; OpenAI's
+        # message has no place for one between texts.
+        if self._calls and self._thoughts and not self._scattered:
             extra["reasoning_details"] = [*self._thoughts]
         if extra:
             self._events.append(Extra(extra))
