@@ -49,12 +49,14 @@ def decode(
 def chunk(
     delta: Json = None, finish: str | None = None, *, index: int = 0, **more: Json
 ) -> dict[str, Json]:
+    # A role in every delta, as OpenRouter has it, is legal; none in the first would be mended.
+    said: Json = {"role": "assistant", **delta} if isinstance(delta, dict) else {}
     return {
         "id": "up-1",
         "object": "chat.completion.chunk",
         "created": 7,
         "model": "m-1",
-        "choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}],
+        "choices": [{"index": index, "delta": said, "finish_reason": finish}],
         **more,
     }
 
@@ -96,7 +98,7 @@ def test_one_id_and_a_whole_envelope_for_the_whole_stream() -> None:
     assert events == [DEFAULT, Text("a"), Text("b"), Finish("stop")]
     assert [part["id"] for part in wire if isinstance(part, dict)] == ["chatcmpl-ours"] * 2
     assert wire[0] == {
-        "choices": [{"delta": {"content": "a"}, "index": 0}],
+        "choices": [{"delta": {"content": "a", "role": "assistant"}, "index": 0}],
         "id": "chatcmpl-ours",
         "object": "chat.completion.chunk",
         "created": 42,
@@ -123,7 +125,7 @@ def test_an_empty_or_repeated_finish_reason_is_none() -> None:
 def test_a_finish_reason_that_never_came_is_supplied_at_done() -> None:
     events, wire = decode(chunk({"content": "a"}), DONE)
     assert events[-1] == Finish("stop")
-    assert wire[-1] == chunk({}, "stop")
+    assert wire[-1] == chunk(None, "stop")
 
 
 def test_an_end_without_any_sign_of_one_is_a_cut() -> None:

@@ -39,6 +39,7 @@ class Choice:
     def __init__(self, number: int, *, stream: bool, seed: str) -> None:
         """`seed` makes the ids of calls that come without one; unique per answer."""
         self.finished = False
+        self._begun = False
         self._number = number
         self._stream = stream
         self._seed = seed
@@ -47,7 +48,10 @@ class Choice:
 
     def read(self, message: JsonObject, events: list[Event]) -> bool:
         """A delta or a message."""
-        mended = False
+        mended = not self._begun and not message.get("role")
+        if mended:
+            message["role"] = "assistant"  # once, and first, is what clients count on
+        self._begun = True
         content = message.get("content")
         if isinstance(content, list):
             content, mended = _flatten(message, content), True
