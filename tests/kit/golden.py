@@ -3,7 +3,7 @@
 Given, by hand, from the provider's documented or recorded format:
     ask.json       what the client asks, and of whom (below)
     stream.txt     the provider's answer to it as a stream (stream.hex for a binary one: hex digits
-                   and any white space)
+                   and any white space; stream.aws for AWS's messages, as in `awsframes`)
     body.json      the provider's answer as one body; the same answer, when there are both
     status.json    {"status": 429, "headers": {...}}: body.json is the error that came with it
 Expected, written by `python -m tests.kit.golden` where missing, and then read against the
@@ -27,9 +27,11 @@ import base64
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.kit import awsframes
 from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json
@@ -88,9 +90,7 @@ class Case:
     def provider(self) -> Provider:
         entry = {"provider": "p", "api": "KEY", **self.ask["provider"]}
         text = codec.dumps({"providers": [entry], "api_keys": [{"api": "sk-golden-0000"}]})
-        report = read(text.decode(), name=self.name, env={})
-        assert report.config is not None, render(report.problems)
-        return report.config.providers[0]
+        return _provider(text.decode())
 
     @property
     def channel(self) -> Channel:
@@ -129,6 +129,9 @@ class Case:
         hexed = self.folder / "stream.hex"
         if hexed.exists():
             return bytes.fromhex(hexed.read_text())
+        messages = self._given("stream.aws")
+        if messages is not None:
+            return awsframes.encode(messages.decode())
         return self._given("stream.txt")
 
     @property
@@ -154,6 +157,13 @@ class Case:
     def decode(self, data: bytes, *, upstream: bool, client: bool) -> list[Batch]:
         """The batches of an answer that came in one read."""
         return list(drive([data], *self.decoder(upstream=upstream, client=client)))
+
+
+@cache
+def _provider(text: str) -> Provider:
+    report = read(text, name="ask.json", env={})
+    assert report.config is not None, render(report.problems)
+    return report.config.providers[0]
 
 
 def cases(engine: str = "*") -> list[Case]:

@@ -174,7 +174,8 @@ class Request:
         self.body["tools"] = [_tool(tool) for tool in tools]
         if choice is not None:
             self.body["tool_choice"] = choice
-        if all(tool.strict for tool in tools):
+        # Strictness is for all tools or none, and for those that require something.
+        if all(tool.strict and (tool.parameters or {}).get("required") for tool in tools):
             self.body["strict_tools"] = True
         elif any(tool.strict for tool in tools):
             self.notes.append("tools[].function.strict")
