@@ -31,6 +31,7 @@ from uniapi.conversation import (
     Uploaded,
     alternating,
 )
+from uniapi.engines.anthropic_thinking import usable
 from uniapi.engines.base import Media
 from uniapi.engines.bedrock_models import Model
 from uniapi.errors import ApiError
@@ -76,7 +77,7 @@ def remote(conversation: Conversation) -> Iterable[str]:
 def cache_point(hint: JsonObject, model: Model) -> Json:
     """A prompt-cache hint as the block that follows what is to be cached."""
     point: JsonObject = {"type": "default"}
-    if model.claude and hint.get("ttl") in {"5m", "1h"}:
+    if model.claude is not None and hint.get("ttl") in {"5m", "1h"}:
         point["ttl"] = hint["ttl"]
     return {"cachePoint": point}
 
@@ -115,7 +116,7 @@ class Messages:
                 return bool(text.strip())
             case Thinking():
                 # Bare thoughts are refused, and other families refuse Claude's.
-                return self._model.claude and bool(block.signature or block.sealed)
+                return self._model.claude is not None and usable(block)
             case Image() | File() | Audio():
                 if turn.role == "assistant":
                     self.notes.append(block.param)  # taken from users only

@@ -27,6 +27,7 @@ from uniapi.events import (
 )
 from uniapi.framing import Framing
 
+_FORMAT: Final = "anthropic-claude-v1"  # only Claude's thoughts are signed or sealed here
 _CUT: Final = Failure(Kind.CUT, "the answer ended before it was complete", 502)
 _BROKEN: Final = Failure(Kind.GARBAGE, "the provider sent broken JSON", 502)
 
@@ -71,6 +72,8 @@ class BedrockDecoder:
         self._length = 0  # characters of text so far
         self._annotations: list[Json] = []
         self._details: list[Json] = []
+        self._leading = True  # nothing but thoughts yet
+        self._scattered = False  # a thought behind something else
         self._finished = False
         self._done = False
 
@@ -159,6 +162,7 @@ class BedrockDecoder:
             case {"toolUse": {"toolUseId": str(identity), "name": str(name)}}:
                 block.call = self._calls
                 self._calls += 1
+                self._leading = False
                 events.append(ToolCall(block.call, identity, name))
             case {"image": {"format": str(form)}}:
                 block.image = form
@@ -170,6 +174,7 @@ class BedrockDecoder:
             case {"text": str(text)}:
                 if text:
                     self._length += len(text)
+                    self._leading = False
                     events.append(Text(text))
             case {"toolUse": {"input": str(fragment)}}:
                 if fragment and block.call is not None:
@@ -185,6 +190,7 @@ class BedrockDecoder:
                 pass
 
     def _think(self, block: _Block, thought: JsonObject, events: list[Event]) -> None:
+        self._scattered |= not self._leading
         match thought:
             case {"text": str(text)} if text:
                 block.thought.append(text)
@@ -227,8 +233,8 @@ class BedrockDecoder:
             events.append(Extra({"images": [image]}))
 
     def _detail(self, detail: JsonObject) -> None:
-        # The index keeps accumulators of deltas content, and says where it stood.
-        self._details.append({**detail, "index": len(self._details)})
+        # The index keeps accumulators of deltas content.
+        self._details.append({**detail, "format": _FORMAT, "index": len(self._details)})
 
     def _stop(self, reason: Json, events: list[Event]) -> None:
         if self._finished:
@@ -238,7 +244,9 @@ class BedrockDecoder:
         fields: JsonObject = {}
         if self._annotations:
             fields["annotations"] = self._annotations
-        if self._details:
+        # A tool's result wants the thoughts back: those before everything else, which is where
+        # OpenAI's message has a place for them.
+        if self._calls and self._details and not self._scattered:
             fields["reasoning_details"] = self._details
         if fields:
             events.append(Extra(fields))

@@ -13,14 +13,15 @@ from uniapi.conversation import (
     JsonFormat,
     NamedTool,
     SchemaFormat,
-    Thinking,
     Tool,
-    ToolResult,
     ToolUse,
 )
+from uniapi.engines.anthropic_models import Family
+from uniapi.engines.anthropic_schema import closed
+from uniapi.engines.anthropic_thinking import plan, sampling
 from uniapi.engines.base import Media
 from uniapi.engines.bedrock_blocks import Messages, cache_point
-from uniapi.engines.bedrock_models import Model, budget
+from uniapi.engines.bedrock_models import Model, gpt_oss_effort
 from uniapi.errors import ApiError
 
 # Converse's own fields, which a client that knows them may send beside OpenAI's.
@@ -32,7 +33,6 @@ _NATIVE: Final = (
     "additionalModelRequestFields",
     "additionalModelResponseFieldPaths",
 )
-_ANSWER: Final = 8192  # tokens left for the answer when the thinking needs a limit and none came
 _TIERS: Final = frozenset({"default", "flex", "priority"})
 _NO_PARAMETERS: Final[JsonObject] = {"type": "object", "properties": {}}
 _JSON_ONLY: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
@@ -69,8 +69,7 @@ class Request:
         self.body: JsonObject = {"messages": messages.write(conversation.turns)}
         self.notes += messages.notes
         self._tools()
-        thinking = self._think()
-        self._sample(thinking=thinking)
+        self._infer()
         self._format()
         self._system()
         self._rest(chat)
@@ -114,8 +113,10 @@ class Request:
         config: JsonObject = {"tools": written}
         match asked.tool_choice:
             case "required" if asked.tools:
+                self._check_force()
                 config["toolChoice"] = {"any": {}}
             case NamedTool(name=name):
+                self._check_force()
                 config["toolChoice"] = {"tool": {"name": name}}
             case "none":
                 self.notes.append("tool_choice")
@@ -127,6 +128,12 @@ class Request:
         if any(tool.strict for tool in tools):
             self.notes.append("tools[].function.strict")
 
+    def _check_force(self) -> None:
+        rules = self._model.claude
+        if rules is not None and not rules.forced:
+            said = "this model cannot be forced to call a tool: use auto"
+            raise ApiError(400, said, code="unsupported_value", param="tool_choice")
+
     def _used_tools(self) -> list[str]:
         """Names of the tools used in the history, in order, each once."""
         names = [
@@ -137,96 +144,68 @@ class Request:
         ]
         return list(dict.fromkeys(names))
 
-    def _think(self) -> int:
-        """Ask for thinking; the tokens set aside for it, -1 when it sets its own measure."""
-        asked, model = self._asked, self._model
-        tokens = budget(asked.effort, asked.thinking_budget)
-        if asked.effort is not None and model.gpt_oss:
-            self._more["reasoning_effort"] = model.effort(asked.effort)
-            return 0
-        if not tokens:
-            return 0
-        name = "reasoning_effort" if asked.effort is not None else "thinking"
-        if not model.thinks or self._resumes_without_thoughts():
-            self.notes.append(name)
-            return 0
-        if model.adaptive and (model.fixed or asked.thinking_budget is None):
-            self._more["thinking"] = {"type": "adaptive"}
-            if asked.effort is not None:
-                self._more["output_config"] = {"effort": model.effort(asked.effort)}
-            return -1
-        if self.body.get("toolConfig") and asked.tool_choice not in {None, "auto", "none"}:
-            self.notes.append(name)  # a forced tool and a thinking budget exclude each other
-            return 0
-        self._more["thinking"] = {"type": "enabled", "budget_tokens": tokens}
-        return tokens
-
-    def _resumes_without_thoughts(self) -> bool:
-        """Whether a tool's result is answered whose call has lost the thoughts before it.
-
-        Claude refuses to think on then.
-        """
-        turns = self._asked.turns
-        if len(turns) < 2 or not any(isinstance(b, ToolResult) for b in turns[-1].blocks):
-            return False
-        return not any(
-            isinstance(block, Thinking) and (block.signature or block.sealed)
-            for block in turns[-2].blocks
-        )
-
-    def _sample(self, *, thinking: int) -> None:
+    def _infer(self) -> None:
+        """How long and how freely to think and speak."""
         asked = self._asked.sampling
         config: JsonObject = {}
-        limit = asked.max_tokens
-        if thinking > 0 and (limit is None or limit <= thinking):
-            limit = (limit or _ANSWER) + thinking
-        if limit is not None:
-            config["maxTokens"] = limit
-        if self._model.fixed or thinking:
-            # Claude thinks at its own temperature.
-            self._leave_out("temperature", "top_p", "top_k")
+        if asked.max_tokens is not None:
+            config["maxTokens"] = asked.max_tokens
+        if self._model.claude is not None:
+            self._as_claude(self._model.claude, config)
         else:
-            self._draw(config)
+            self._as_others(config)
         stops = [stop for stop in asked.stop if stop.strip()]  # blank ones are refused
-        if len(stops) < len(asked.stop):
-            self.notes.append("stop")
         if stops:
             config["stopSequences"] = list[Json](stops)
         if config:
             self.body["inferenceConfig"] = config
-        self._leave_out("presence_penalty", "frequency_penalty", "seed", "logprobs", "top_logprobs")
-        if (asked.n or 1) > 1:
-            self.notes.append("n")
-
-    def _draw(self, config: JsonObject) -> None:
-        asked = self._asked.sampling
-        if asked.temperature is not None:
-            config["temperature"] = min(max(asked.temperature, 0), 1)
-        if asked.top_p is not None:
-            if self._model.one_sampler and asked.temperature is not None:
-                self.notes.append("top_p")
-            else:
-                config["topP"] = min(max(asked.top_p, 0), 1)
-        self._top_k(asked.top_k)
-
-    def _leave_out(self, *names: str) -> None:
-        asked = self._asked.sampling
-        given = {
-            "temperature": asked.temperature,
-            "top_p": asked.top_p,
-            "top_k": asked.top_k,
-            "presence_penalty": asked.presence_penalty,
-            "frequency_penalty": asked.frequency_penalty,
-            "seed": asked.seed,
-            "logprobs": asked.logprobs or None,
-            "top_logprobs": asked.top_logprobs,
+        lost = {
+            "stop": len(stops) < len(asked.stop),
+            "presence_penalty": asked.presence_penalty is not None,
+            "frequency_penalty": asked.frequency_penalty is not None,
+            "seed": asked.seed is not None,
+            "logprobs": bool(asked.logprobs),
+            "top_logprobs": asked.top_logprobs is not None,
+            "n": (asked.n or 1) > 1,
         }
-        self.notes += [name for name in names if given[name] is not None]
+        self.notes += [name for name, given in lost.items() if given]
+
+    def _as_claude(self, rules: Family, config: JsonObject) -> None:
+        decided = plan(self._asked, rules)
+        if "maxTokens" in config or decided.thinking is not None:
+            config["maxTokens"] = decided.max_tokens
+        if decided.thinking is not None:
+            self._more["thinking"] = decided.thinking
+        if decided.effort is not None:
+            self._more["output_config"] = {"effort": decided.effort}
+        kept, lost = sampling(self._asked, rules, thinking=decided.thinking is not None)
+        for name, own in (("temperature", "temperature"), ("top_p", "topP")):
+            if name in kept:
+                config[own] = kept[name]
+        if "top_k" in kept:
+            self._more["top_k"] = kept["top_k"]
+        self.notes += [*decided.notes, *lost]
+
+    def _as_others(self, config: JsonObject) -> None:
+        asked = self._asked
+        for name, value in (
+            ("temperature", asked.sampling.temperature),
+            ("topP", asked.sampling.top_p),
+        ):
+            if value is not None:
+                config[name] = min(max(value, 0), 1)
+        self._top_k(asked.sampling.top_k)
+        if asked.effort is not None and self._model.gpt_oss:
+            self._more["reasoning_effort"] = gpt_oss_effort(asked.effort)
+        elif asked.effort not in {None, "none"}:
+            self.notes.append("reasoning_effort")
+        elif asked.thinking_budget:
+            self.notes.append("thinking")
 
     def _top_k(self, top_k: int | None) -> None:
         if top_k is None:
             return
-        if self._model.claude or self._model.mistral:
+        if self._model.mistral:
             self._more["top_k"] = top_k
         elif self._model.nova:
             self._more["inferenceConfig"] = {"topK": top_k}
@@ -235,20 +214,15 @@ class Request:
 
     def _format(self) -> None:
         match self._asked.format:
-            case SchemaFormat() as wanted if self._model.schemas:
-                schema: JsonObject = {
-                    "schema": codec.dumps(closed(wanted.schema)).decode(),
-                    "name": wanted.name,
-                }
-                if wanted.description:
-                    schema["description"] = wanted.description
-                self.body["outputConfig"] = {
-                    "textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}
-                }
             case SchemaFormat() as wanted:
-                schema_text = codec.dumps(wanted.schema).decode()
-                said = f"{_JSON_ONLY} It must match this JSON Schema: {schema_text}"
-                self.body["system"] = [{"text": said}]
+                rules = self._model.claude
+                enforced = closed(wanted.schema) if rules is not None and rules.structured else None
+                if enforced is None:
+                    words = codec.dumps(wanted.schema).decode()
+                    said = f"{_JSON_ONLY} It must match this JSON Schema: {words}"
+                    self.body["system"] = [{"text": said}]
+                else:
+                    self.body["outputConfig"] = {"textFormat": _text_format(wanted, enforced)}
             case JsonFormat():
                 self.body["system"] = [{"text": _JSON_ONLY}]
             case None:
@@ -284,15 +258,8 @@ def _tool(tool: Tool) -> Json:
     return {"toolSpec": spec}
 
 
-def closed(schema: Json) -> Json:
-    """The schema with every object closed to properties it does not name, as Claude wants it."""
-    match schema:
-        case list(each):
-            return [closed(one) for one in each]
-        case dict():
-            made: JsonObject = {name: closed(value) for name, value in schema.items()}
-            if schema.get("type") == "object":
-                made["additionalProperties"] = False
-            return made
-        case _:
-            return schema
+def _text_format(wanted: SchemaFormat, schema: JsonObject) -> JsonObject:
+    described: JsonObject = {"schema": codec.dumps(schema).decode(), "name": wanted.name}
+    if wanted.description:
+        described["description"] = wanted.description
+    return {"type": "json_schema", "structure": {"jsonSchema": described}}
