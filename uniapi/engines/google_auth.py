@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from uniapi import __version__, codec
-from uniapi.codec import JsonObject
+from uniapi.codec import Json, JsonObject
 from uniapi.config.types import Provider, Secret
 from uniapi.engines import failures
 from uniapi.engines.base import Call
@@ -185,7 +185,7 @@ def granted(body: bytes) -> tuple[Secret, float]:
     Raises:
         ValueError: when it is not a token.
     """
-    match codec.loads(body):
+    match _json(body):
         case {"access_token": str(token), "expires_in": int(seconds)} if token and seconds > 0:
             return Secret(token), float(seconds)
         case _:
@@ -197,17 +197,20 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure | N
 
     A refused assertion is trouble with the account, whatever the status: RFC 6749 says 400.
     """
-    try:
-        value = codec.loads(body)
-    except ValueError:
-        return None
-    match value:
+    match _json(body):
         case {"error": str(code), "error_description": str(said)}:
             kind = Kind.SERVER if status >= 500 else Kind.KEY
             message = f"no token for the service account: {said}"
             return Failure(kind, message, status, code, retry_after=failures.retry_after(headers))
         case _:
             return None
+
+
+def _json(body: bytes) -> Json:
+    try:
+        return codec.loads(body)
+    except ValueError:
+        return None
 
 
 def _part(value: JsonObject) -> str:
