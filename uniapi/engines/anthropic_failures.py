@@ -20,7 +20,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "rate_limit_error": 429,
     "api_error": 500,
     "timeout_error": 504,
-    "overloaded_error": 529,
+    "overloaded_error": 503,  # 529 on the wire, which clients do not know
 }
 _POLICY: Final = ("content filtering policy",)
 _CONTEXT: Final = ("exceed context limit",)
@@ -40,7 +40,9 @@ def in_band(value: Json) -> Failure:
     if status is None:
         return failure
     known = failures.kind_of(status, f"{kind} {message}")
-    return _sharper(replace(failure, kind=known, status=status))
+    if known is Kind.SERVER:
+        known = Kind.GARBAGE  # as `failures.in_band`: a 200 that fails is not asked again
+    return _sharper(replace(failure, kind=known, status=status, code=failure.code or kind))
 
 
 def _sharper(failure: Failure) -> Failure:
