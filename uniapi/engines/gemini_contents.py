@@ -61,7 +61,7 @@ def contents(conversation: Conversation, of: Family, shelf: Shelf) -> list[Json]
 def _user(turn: Turn, shelf: Shelf) -> Iterable[Json]:
     results = [block for block in turn.blocks if isinstance(block, ToolResult)]
     if results:
-        yield {"role": "user", "parts": [_result(result) for result in results]}
+        yield {"role": "user", "parts": [_part(result, shelf) for result in results]}
     # What a result holds beside text has no place in it before Gemini 3: it follows.
     beside: list[Block] = [
         part for result in results for part in result.content if not isinstance(part, Text)

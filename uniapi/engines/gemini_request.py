@@ -82,7 +82,7 @@ def request(conversation: Conversation, setting: Setting) -> tuple[JsonObject, t
     body: JsonObject = {}
     system = system_parts(conversation.system)
     if system and setting.plain:
-        turns = _before(system, turns)
+        turns = [{"role": "user", "parts": system}, *turns]
     elif system:
         body["systemInstruction"] = {"parts": system}
     body["contents"] = turns
@@ -96,15 +96,6 @@ def request(conversation: Conversation, setting: Setting) -> tuple[JsonObject, t
     if conversation.web_search is not None and not searched:
         notes.append("web_search_options")
     return body, tuple(notes)
-
-
-def _before(system: list[Json], turns: list[Json]) -> list[Json]:
-    """The system's words at the head of the first turn, which is the user's."""
-    match turns:
-        case [{"role": "user", "parts": list(parts)}, *rest]:
-            return [{"role": "user", "parts": [*system, *parts]}, *rest]
-        case _:
-            return turns
 
 
 # Tools.
