@@ -7,13 +7,12 @@ Anthropic's servers are no calls of the client's and are passed over, as is what
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
 from uniapi.engines import anthropic_failures as failures
-from uniapi.engines.anthropic_citations import Citations
+from uniapi.engines.anthropic_content import Content
 from uniapi.errors import Failure, Kind
 from uniapi.events import (
     Batch,
@@ -21,16 +20,12 @@ from uniapi.events import (
     Extra,
     Finish,
     FinishReason,
-    Reasoning,
     Start,
     StreamFailed,
-    Text,
-    ToolCall,
     Usage,
 )
 from uniapi.framing import DONE, Framing
 
-_FORMAT: Final = "anthropic-claude-v1"  # OpenRouter's name for whose thoughts these are
 _REASONS: Final[Mapping[str, FinishReason]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -43,36 +38,6 @@ _REASONS: Final[Mapping[str, FinishReason]] = {
 _CUT: Final = Failure(Kind.CUT, "the answer ended before it was complete", 502)
 
 
-@dataclass(slots=True)
-class _TextBlock:
-    """Visible text; where it began, for the citations that cover it."""
-
-    begin: int
-
-
-@dataclass(slots=True)
-class _ThinkingBlock:
-    text: list[str] = field(default_factory=list)
-    signature: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _ToolBlock:
-    """A call; `whole` holds arguments that came at once, sent when no fragments do."""
-
-    index: int
-    whole: Json
-    spoken: bool = False
-
-
-@dataclass(slots=True)
-class _OtherBlock:
-    """Not for the client."""
-
-
-_Block: TypeAlias = _TextBlock | _ThinkingBlock | _ToolBlock | _OtherBlock
-
-
 class AnthropicDecoder:
     """One answer of the Messages API."""
 
@@ -80,18 +45,10 @@ class AnthropicDecoder:
         self._stream = framing != "json"
         self._start = default
         self._started = False
-        self._blocks: dict[int, _Block] = {}
-        self._ids: set[str] = set()
-        self._calls = 0
-        self._length = 0  # characters of text so far
-        self._citations = Citations()
-        self._thoughts: list[Json] = []
-        self._leading = True  # no block but thinking yet
-        self._scattered = False  # a thought between other blocks
+        self._content = Content(default.id[-12:])
         self._counters: JsonObject = {}
         self._finished = False
         self._done = False
-        self._events: list[Event] = []
 
     def feed(self, frames: Sequence[bytes]) -> Batch:
         """Decode the frames of one read."""
@@ -119,12 +76,16 @@ class AnthropicDecoder:
         return self._batch()
 
     def _batch(self) -> Batch:
-        events, self._events = self._events, []
+        content = self._content
+        events, content.events = content.events, []
         return Batch(events)
+
+    def _say(self, event: Event) -> None:
+        self._content.events.append(event)
 
     def _fail(self, failure: Failure) -> None:
         self._done = True
-        self._events.append(StreamFailed(failure))
+        self._say(StreamFailed(failure))
 
     def _frame(self, frame: bytes) -> None:
         if frame.strip() == DONE:
@@ -156,11 +117,11 @@ class AnthropicDecoder:
             case (("content_block_start" | "content_block_delta"), _) if self._finished:
                 pass
             case "content_block_start", {"content_block": dict(block)}:
-                self._open(number, block)
+                self._content.open(number, block)
             case "content_block_delta", {"delta": dict(delta)}:
-                self._grow(number, delta)
+                self._content.grow(number, delta)
             case "content_block_stop", _:
-                self._shut(number)
+                self._content.shut(number)
             case "message_delta", _:
                 self._count(event.get("usage"))
                 change = event.get("delta")
@@ -178,8 +139,8 @@ class AnthropicDecoder:
         self._begin(message)
         for number, block in enumerate(blocks):
             if isinstance(block, dict):
-                self._open(number, block)
-                self._shut(number)
+                self._content.open(number, block)
+                self._content.shut(number)
         self._finish(_text(message, "stop_reason"), message)
         self._close()
 
@@ -194,129 +155,24 @@ class AnthropicDecoder:
             default.created,
         )
         self._count(message.get("usage"))
-        self._events.append(self._start)
-
-    # Blocks.
-
-    def _open(self, number: int, block: JsonObject) -> None:
-        kind = block.get("type")
-        self._blocks[number] = opened = self._opened(kind, block)
-        if kind not in {"thinking", "redacted_thinking"}:
-            self._leading = False
-        elif not self._leading:
-            self._scattered = True
-        match opened:
-            case _TextBlock():
-                self._say(_text(block, "text"))
-                for citation in _list(block.get("citations")):
-                    self._citations.take(citation)
-            case _ThinkingBlock():
-                self._think(opened, _text(block, "thinking"), _text(block, "signature"))
-            case _:
-                pass
-
-    def _opened(self, kind: Json, block: JsonObject) -> _Block:
-        match kind:
-            case "text":
-                return _TextBlock(self._length)
-            case "thinking":
-                return _ThinkingBlock()
-            case "redacted_thinking":
-                data = _text(block, "data")
-                self._remember({"type": "reasoning.encrypted", "data": data})
-                return _OtherBlock()
-            case "tool_use":
-                call = _ToolBlock(self._calls, block.get("input"))
-                self._calls += 1
-                name = _text(block, "name")
-                self._events.append(ToolCall(call.index, self._id(block, call.index), name))
-                return call
-            case _:
-                return _OtherBlock()
-
-    def _grow(self, number: int, delta: JsonObject) -> None:
-        match self._blocks.get(number), delta:
-            case _ToolBlock() as call, {"type": "input_json_delta", "partial_json": str(piece)}:
-                if piece:
-                    call.spoken = True
-                    self._events.append(ToolCall(call.index, arguments=piece))
-            case _ThinkingBlock() as block, {"type": "thinking_delta", "thinking": str(piece)}:
-                self._think(block, piece, "")
-            case _ThinkingBlock() as block, {"type": "signature_delta", "signature": str(piece)}:
-                self._think(block, "", piece)
-            case _TextBlock() | None, {"type": "text_delta", "text": str(piece)}:
-                self._say(piece)
-            case _TextBlock(), {"type": "citations_delta", "citation": citation}:
-                self._citations.take(citation)
-            case _:
-                pass
-
-    def _shut(self, number: int) -> None:
-        match self._blocks.pop(number, None):
-            case _ToolBlock(spoken=False) as call:
-                whole = codec.dumps(call.whole).decode() if isinstance(call.whole, dict) else "{}"
-                self._events.append(ToolCall(call.index, arguments=whole))
-            case _ThinkingBlock() as block if block.signature:
-                self._remember(
-                    {
-                        "type": "reasoning.text",
-                        "text": "".join(block.text),
-                        "signature": "".join(block.signature),
-                    }
-                )
-            case _TextBlock(begin=begin):
-                self._citations.place(begin, self._length)
-            case _:
-                pass
-
-    def _say(self, piece: str) -> None:
-        if piece:
-            self._length += len(piece)
-            self._events.append(Text(piece))
-
-    def _think(self, block: _ThinkingBlock, piece: str, signature: str) -> None:
-        if piece:
-            block.text.append(piece)
-            self._events.append(Reasoning(piece))
-        if signature:
-            block.signature.append(signature)
-
-    def _remember(self, thought: JsonObject) -> None:
-        """Keep a thought for the client to send back."""
-        self._thoughts.append({**thought, "format": _FORMAT, "index": len(self._thoughts)})
-
-    def _id(self, block: JsonObject, index: int) -> str:
-        """The call's id; our own where the provider gave none, or one twice."""
-        identity = _text(block, "id")
-        if not identity or identity in self._ids:
-            identity = f"toolu_{self._start.id[-12:]}_{index}"
-        self._ids.add(identity)
-        return identity
+        self._say(self._start)
 
     # The end.
 
     def _finish(self, reason: str, said: JsonObject) -> None:
         if self._finished:
             return
-        for number in list(self._blocks):
-            self._shut(number)
-        natural: FinishReason = "tool_calls" if self._calls else "stop"
+        extra = self._content.close()
+        natural: FinishReason = "tool_calls" if self._content.calls else "stop"
         finish = _REASONS.get(reason, natural)
         if finish in {"stop", "tool_calls"}:
             finish = natural  # a server's tool ends in tool_use too, and a client's in end_turn
-        extra: JsonObject = {}
         if finish == "content_filter" and (words := _refusal(said)):
             extra["refusal"] = words
-        if self._citations.annotations:
-            extra["annotations"] = [*self._citations.annotations]
-        # A tool's result wants the thoughts back, all of them in their places or none; OpenAI's
-        # message has no place for one between texts.
-        if self._calls and self._thoughts and not self._scattered:
-            extra["reasoning_details"] = [*self._thoughts]
         if extra:
-            self._events.append(Extra(extra))
+            self._say(Extra(extra))
         self._finished = True
-        self._events.append(Finish(finish))
+        self._say(Finish(finish))
 
     def _count(self, usage: Json) -> None:
         """Counters are cumulative: the last value of each counts."""
@@ -326,7 +182,7 @@ class AnthropicDecoder:
     def _close(self) -> None:
         self._done = True
         if self._counters:
-            self._events.append(usage_event(self._counters))
+            self._say(usage_event(self._counters))
 
 
 def usage_event(counters: JsonObject) -> Usage:
@@ -366,7 +222,3 @@ def _text(value: JsonObject, name: str) -> str:
 def _int(value: JsonObject, name: str) -> int:
     found = value.get(name)
     return int(found) if isinstance(found, int | float) else 0
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
