@@ -16,21 +16,25 @@ ALLOWED: dict[str, set[str]] = {
     "chat": {"codec"},
     "conversation": {"codec", "errors", "chat"},
     "eventstream": set(),
+    "multipart": set(),
+    "relay": {"codec", "multipart"},
     "framing": {"codec", "eventstream"},
     "config": {"codec", "__init__"},
     "engines": {
-        "codec", "errors", "events", "chat", "conversation", "framing", "config.types", "__init__",
+        "codec", "errors", "events", "chat", "conversation", "framing", "relay", "config.types",
+        "__init__",
     },
-    "state": {"config.types"},
+    "meter": {"config.types"},
+    "state": {"config.types", "meter"},
     "routing": {"errors", "config.types", "state"},
     "race": {"errors", "events", "routing"},
     "upstream": {
-        "errors", "events", "chat", "framing", "config.types", "engines", "state", "race",
-        "__init__",
+        "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
+        "state", "race", "__init__",
     },
     "frontend": {
-        "codec", "errors", "events", "chat", "config.types", "state", "routing", "race",
-        "upstream", "__init__",
+        "codec", "errors", "events", "chat", "multipart", "relay", "config.types", "state",
+        "routing", "race", "upstream", "__init__",
     },
     "server": {"errors"},
     "log": set(),
@@ -50,8 +54,8 @@ KEPT: dict[str, set[str]] = {
 }
 # The vocabulary and the pure rooms: no event loop, no clock, no network.
 PURE = (
-    "codec", "errors", "events", "chat", "conversation", "eventstream", "framing", "engines",
-    "routing", "state",
+    "codec", "errors", "events", "chat", "conversation", "eventstream", "framing", "multipart",
+    "relay", "engines", "routing", "state", "meter",
 )  # fmt: skip
 IMPURE = {"trio", "anyio", "time", "socket", "random"}
 PURE_EXCEPTIONS = {("routing", "random.Random")}

@@ -1,4 +1,4 @@
-"""What outlives a reload: whose turn it is, who rests until when, which models were discovered.
+"""What outlives a reload: whose turn it is, who rests until when, how much was used, what exists.
 
 Everything is keyed by names and digests from the configuration or by names a provider listed,
 never by what a client sends, so it cannot grow with traffic. Nothing here reads a clock: the
@@ -11,10 +11,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from uniapi.config.types import Config, ModelName, Provider
+from uniapi.meter import Meter
 
 MAX_TURNS = 10_000  # (client key, model) pairs; a hostile listing may rename its models for ever
+MAX_METERS = 10_000  # buckets; as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,44 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Cooldown:
-    """A rest from `since` to `until`."""
+    """A rest from `since` to `until`, and what comes after it.
+
+    When a channel has rested, one request tries it while the others still go elsewhere: the rest
+    is only over once that one was answered.
+
+    Attributes:
+        since: when it began.
+        until: when the channel may be tried.
+        trial: until when a request is trying it, at the latest; 0 when none is.
+    """
 
     since: float
     until: float
+    trial: float = 0.0
+
+
+class Scope(StrEnum):
+    """Whose requests a rate limit counts."""
+
+    SERVER = "server"
+    CLIENT = "client"
+    PROVIDER = "provider"
+
+
+class Bucket(NamedTuple):
+    """What is counted together.
+
+    Attributes:
+        scope: whose requests.
+        owner: the digest of the client key or the provider's name; empty for the server.
+        key: the digest of the provider's key; empty when it has none, and in other scopes.
+        model: the model's name; empty when all models are counted together.
+    """
+
+    scope: Scope
+    owner: str = ""
+    key: str = ""
+    model: str = ""
 
 
 class DiscoveryStatus(StrEnum):
@@ -69,6 +106,7 @@ class State:
         self._pools: dict[str, int] = {}
         self._channels: dict[tuple[str, str], Cooldown] = {}
         self._keys: dict[tuple[str, str], Cooldown] = {}
+        self._meters: dict[Bucket, Meter] = {}
         self._discoveries: dict[str, Discovery] = {}
         self.counters: Counter[str] = Counter()
         """Event name to how often it happened; names are constants of the code."""
@@ -108,6 +146,35 @@ class State:
         """An attempt begun at `started` went well: end the rest, unless it began after that."""
         _wake(self._channels, (provider, upstream), started)
 
+    def on_trial(self, provider: str, upstream: str, now: float) -> bool:
+        """Whether a request is trying this channel after its rest."""
+        cooldown = self._channels.get((provider, upstream))
+        return cooldown is not None and cooldown.until <= now < cooldown.trial
+
+    def begin_trial(self, provider: str, upstream: str, now: float, until: float) -> bool:
+        """Be the one that tries a channel after its rest; or go on being it.
+
+        Args:
+            provider: the channel's.
+            upstream: the channel's.
+            now: the time.
+            until: when another may try, should nothing be heard of this trial.
+
+        Returns:
+            False when there is nothing to try: the channel is well, or has not rested enough.
+        """
+        cooldown = self._channels.get((provider, upstream))
+        if cooldown is None or cooldown.until > now:
+            return False
+        self._channels[provider, upstream] = replace(cooldown, trial=until)
+        return True
+
+    def end_trial(self, provider: str, upstream: str) -> None:
+        """The trial told nothing: the next request may try."""
+        cooldown = self._channels.get((provider, upstream))
+        if cooldown is not None:
+            self._channels[provider, upstream] = replace(cooldown, trial=0.0)
+
     def cool_key(self, provider: str, digest: str, now: float, seconds: float) -> None:
         """Let one key of a provider rest, for all its models; as `cool_channel`."""
         _cool(self._keys, (provider, digest), now, seconds)
@@ -119,6 +186,23 @@ class State:
     def wake_key(self, provider: str, digest: str, started: float) -> None:
         """As `wake_channel`, for a provider's key."""
         _wake(self._keys, (provider, digest), started)
+
+    # Rate limits
+
+    def meter(self, bucket: Bucket) -> Meter | None:
+        """What this bucket has used; None when that is nothing."""
+        return self._meters.get(bucket)
+
+    def metered(self, bucket: Bucket) -> Meter:
+        """The meter of this bucket, to count with.
+
+        The longest unused is forgotten beyond `MAX_METERS`.
+        """
+        meter = self._meters.pop(bucket, None) or Meter()
+        self._meters[bucket] = meter
+        if len(self._meters) > MAX_METERS:
+            del self._meters[next(iter(self._meters))]
+        return meter
 
     # Models
 
@@ -167,6 +251,13 @@ class State:
         self._pools = {name: n for name, n in self._pools.items() if name in providers}
         self._channels = {at: c for at, c in self._channels.items() if at[0] in providers}
         self._keys = {at: c for at, c in self._keys.items() if at in pools}
+        owners = {
+            (Scope.SERVER, "", ""),
+            *((Scope.CLIENT, digest, "") for digest in keys),
+            *((Scope.PROVIDER, name, "") for name in providers),
+            *((Scope.PROVIDER, name, digest) for name, digest in pools),
+        }
+        self._meters = {at: meter for at, meter in self._meters.items() if at[:3] in owners}
         self._discoveries = {
             name: found
             for name, found in self._discoveries.items()

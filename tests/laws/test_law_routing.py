@@ -28,8 +28,9 @@ from uniapi.errors import Failure, Kind
 from uniapi.routing import schedule
 from uniapi.routing.failures import MEANING
 from uniapi.routing.match import expand, leaves
+from uniapi.routing.place import WINDOW
 from uniapi.routing.plan import Ask, make_plan
-from uniapi.routing.walk import MAX_ATTEMPTS, PATIENCE, WINDOW, Walk
+from uniapi.routing.walk import MAX_ATTEMPTS, PATIENCE, Walk
 from uniapi.state import State, Turn
 
 TICK = 1e-9  # float slack on a clock that starts at some thousand seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from random import Random
 
 import pytest
@@ -20,8 +21,9 @@ from uniapi.config.types import (
     Secret,
 )
 from uniapi.errors import Failure, Kind
+from uniapi.routing.place import WINDOW
 from uniapi.routing.plan import Ask, make_plan
-from uniapi.routing.walk import JITTER, WINDOW, Attempt, Step, Walk
+from uniapi.routing.walk import JITTER, Attempt, Step, Walk
 from uniapi.state import State
 
 M = (ModelName("m", "m"),)
@@ -47,6 +49,7 @@ class Trip:
         algorithm: Algorithm = Algorithm.FIXED_PRIORITY,
         cooldown: float = 300.0,
         state: State | None = None,
+        deadline: float = inf,
     ) -> None:
         key = ClientKey(
             Secret("client"), preferences=KeyPreferences(algorithm, retry or AutoRetry())
@@ -56,7 +59,7 @@ class Trip:
         self.now = 1000.0
         rng = Random(5)  # noqa: S311 - a test's dice
         plan = make_plan(config, self.state, key, Ask("m"), self.now, rng)
-        self.walk = Walk(plan, config, self.state, rng)
+        self.walk = Walk(plan, config, self.state, rng, deadline=self.now + deadline)
         self.asked: list[str] = []
         self.delays: list[float] = []
 
@@ -158,7 +161,8 @@ def test_a_refused_key_gives_way_to_the_next_at_once(kind: Kind) -> None:
     trip = Trip(provider("a", "k1 k2", api_key_cooldown_period=60), provider("b"))
     assert trip.fail(kind, kind, Kind.REQUEST) == "a:k1 a:k2 b"
     assert trip.delays == [0, 0, 0]
-    assert (trip.key_rests("a", "k1"), trip.key_rests("a", "k2")) == (60, 60)
+    rest = 60 if kind is Kind.RATE_LIMIT else 600
+    assert (trip.key_rests("a", "k1"), trip.key_rests("a", "k2")) == (rest, rest)
     assert trip.rests("a") == 0  # its keys rest, which is enough
 
 
@@ -327,17 +331,33 @@ def test_many_keys_are_asked_two_in_a_window_and_channels_not_yet_asked_come_bet
     assert trip.rests("a") == 300
 
 
-def test_a_short_retry_after_is_waited_for_when_nobody_else_is_left() -> None:
+def test_a_short_retry_after_is_waited_for_even_when_others_are_there() -> None:
     trip = Trip(provider("a", "k"), provider("b"))
-    assert trip.fail(Kind.REQUEST, limited(2)) == "a:k b b"
-    assert trip.delays[2] == 2
-    trip = Trip(provider("a", "k1 k2"))
-    assert trip.fail(limited(3)) == "a:k1 a:k2 a:k2"
+    assert trip.fail(limited(2), Kind.REQUEST) == "a:k a:k b"
+    assert trip.delays == [0, 2, 0]
 
 
 def test_keys_still_to_be_asked_come_before_a_wait() -> None:
+    trip = Trip(provider("a", "k1 k2"), provider("b"))
+    assert trip.fail(limited(3), limited(3), Kind.REQUEST) == "a:k1 a:k2 a:k2 b"
+    assert trip.delays == [0, 0, 3, 0]
+
+
+def test_a_channel_whose_turn_had_to_wait_lets_others_wait_too() -> None:
     trip = Trip(provider("a", "k1 k2 k3"), provider("b"))
-    assert trip.fail(limited(), limited(), limited(2)) == "a:k1 a:k2 b a:k3 a:k3"
+    assert trip.fail(limited(), limited(), limited(2)) == "a:k1 a:k2 b b a:k3 a:k3"
+
+
+def test_a_wait_does_not_cost_a_channel_its_only_attempt() -> None:
+    trip = Trip(provider("a", "k"), provider("b"), retry=AutoRetry(count=1))
+    assert trip.fail(limited(2), Kind.REQUEST) == "a:k b"
+
+
+def test_a_wait_that_would_outlast_the_request_is_not_begun() -> None:
+    trip = Trip(provider("a", "k"), provider("b"), deadline=2.0)
+    assert trip.fail(limited(2), Kind.REQUEST) == "a:k b"
+    trip = Trip(provider("a", "k"), provider("b"), deadline=2.5)
+    assert trip.fail(limited(2), Kind.REQUEST) == "a:k a:k b"
 
 
 def test_a_channel_waited_for_does_not_rest() -> None:

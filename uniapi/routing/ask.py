@@ -20,6 +20,7 @@ class Ask:
         model: the name the client asked for.
         endpoint: the canonical path, `/v1` included, no trailing slash.
         size: bytes of the body.
+        tokens: how many the request itself is thought to have.
         stream: the client wants server-sent events.
         reasoning_effort: as the client wrote it, or None.
         request_type: `compaction` is the only type files name so far; None is an ordinary request.
@@ -28,6 +29,7 @@ class Ask:
     model: str
     endpoint: str = "/v1/chat/completions"
     size: int = 0
+    tokens: int = 0
     stream: bool = False
     reasoning_effort: str | None = None
     request_type: str | None = None

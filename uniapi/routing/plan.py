@@ -20,13 +20,14 @@ from uniapi.config.types import (
     ClientKey,
     Config,
     KeySchedule,
-    Provider,
     Secret,
 )
 from uniapi.errors import ApiError
-from uniapi.routing import schedule, timeouts
-from uniapi.routing.ask import Ask, facts, fits
+from uniapi.routing import limits, schedule, timeouts
+from uniapi.routing.ask import Ask
+from uniapi.routing.limits import Denial
 from uniapi.routing.match import Group, Leaf, Node, expand, leaves
+from uniapi.routing.sift import ChannelId, Skipped, sift, with_room
 from uniapi.routing.timeouts import Timeouts
 from uniapi.state import State
 
@@ -39,7 +40,8 @@ class Slot:
 
     Attributes:
         channel: who may be asked.
-        keys: its keys in the order to use them, those that rest left out; (None,) sends no key.
+        keys: its keys in the order to use them, without those that rest or are at their rate
+            limit; (None,) sends no key.
         timeouts: what limits an attempt on it.
         cooldown_left: seconds it should still rest; more than 0 only when every channel rests.
         via: digests of the nested client keys on the way to it, outermost first.
@@ -50,21 +52,6 @@ class Slot:
     timeouts: Timeouts
     cooldown_left: float = 0.0
     via: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A channel that serves the model and was left out.
-
-    Attributes:
-        channel_label: `provider/model`.
-        why: for a person.
-        status: what the client gets when every channel is left out; the reason of the first.
-    """
-
-    channel_label: str
-    why: str
-    status: int = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +86,17 @@ class Plan:
                 param="model",
             )
         reasons = "; ".join(f"{left.channel_label}: {left.why}" for left in self.skipped)
-        return ApiError(
-            status=self.skipped[0].status,
-            message=f"No provider of '{self.model}' takes this request: {reasons}",
-            code="no_channel",
-        )
+        message = f"No provider of '{self.model}' takes this request: {reasons}"
+        status, passing = self.skipped[0].status, self._soonest()
+        if passing is not None:
+            return passing.error(message)
+        return ApiError(status, message, code="no_channel")
+
+    def _soonest(self) -> Denial | None:
+        """The rate limit that has room first, of those that left a channel out."""
+        denials = (left.denial for left in self.skipped if left.denial is not None)
+        passing = [(denial.wait, denial) for denial in denials if denial.wait is not None]
+        return min(passing, key=lambda one: one[0])[1] if passing else None
 
 
 def make_plan(
@@ -111,18 +104,19 @@ def make_plan(
 ) -> Plan:
     """Plan one request, and move the cursors it is led by one step."""
     nodes = expand(config, state, key, ask.model)
-    channels = {_id(channel): channel for channel in leaves(nodes)}
-    fit, skipped = _sift(state, tuple(channels.values()), ask, now)
-    chosen = _only(nodes, lambda channel: _id(channel) in fit)
+    open_, shut = _enter(state, nodes, ask, now)
+    channels = {_id(channel): channel for channel in leaves(open_)}
+    fit, left_out = sift(state, channels, ask, now)
+    chosen = _only(open_, lambda channel: _id(channel) in fit)
     shop = _Arranger(state, ask.model, rng)
-    ordered: dict[tuple[str, str], tuple[Channel, tuple[str, ...]]] = {}
+    ordered: dict[ChannelId, tuple[Channel, tuple[str, ...]]] = {}
     for channel, via in shop.arrange(chosen, key, (), leads=True):
         ordered.setdefault(_id(channel), (channel, via))
     return Plan(
         slots=tuple(
             Slot(
                 channel=channel,
-                keys=_keys(state, channel.provider, now, rng, leads=place == 0),
+                keys=_keys(state, channel, now, rng, leads=place == 0),
                 timeouts=timeouts.resolve(config, channel, ask.model, ask, key.role),
                 cooldown_left=fit[_id(channel)],
                 via=via,
@@ -130,71 +124,40 @@ def make_plan(
             for place, (channel, via) in enumerate(ordered.values())
         ),
         auto_retry=key.preferences.auto_retry,
-        skipped=skipped,
+        skipped=(*left_out, *(left for at, left in shut.items() if at not in channels)),
         known=bool(nodes),
         model=ask.model,
         algorithm=key.preferences.algorithm,
     )
 
 
-def _id(channel: Channel) -> tuple[str, str]:
+def _id(channel: Channel) -> ChannelId:
     return (channel.provider.name, channel.upstream)
 
 
-def _sift(
-    state: State, channels: tuple[Channel, ...], ask: Ask, now: float
-) -> tuple[Mapping[tuple[str, str], float], tuple[Skipped, ...]]:
-    """Who may be asked (with the seconds it should still rest), and who not."""
-    skipped: list[Skipped] = []
-    resting: dict[tuple[str, str], float] = {}
-    for channel in channels:
-        refused = _refused(channel, ask)
-        if refused is None:
-            resting[_id(channel)] = _cooldown(state, channel, now)
-        else:
-            skipped.append(refused)
-    awake = {at: left for at, left in resting.items() if left == 0}
-    if not awake and resting:
-        first = min(resting, key=lambda at: resting[at])
-        awake = {first: resting[first]}
-    skipped.extend(
-        Skipped(channel.label, f"cools for another {resting[_id(channel)]:.1f} s")
-        for channel in channels
-        if _id(channel) in resting and _id(channel) not in awake
-    )
-    return awake, tuple(skipped)
-
-
-def _refused(channel: Channel, ask: Ask) -> Skipped | None:
-    """Why the provider does not take this request, when it does not."""
-    refusals = channel.provider.refusals
-    most = refusals.max_request_body_bytes
-    if most is not None and ask.size > most:
-        why = f"the body has {ask.size} bytes, max_request_body_bytes is {most}"
-        return Skipped(channel.label, why, status=413)
-    if ask.endpoint in refusals.exclude_endpoints:
-        return Skipped(channel.label, f"exclude_endpoints has {ask.endpoint}", status=400)
-    kind = ask.request_type
-    if kind is not None and kind in refusals.exclude_request_types:
-        return Skipped(channel.label, f"exclude_request_types has {kind}", status=400)
-    if refusals.only_request_types and kind not in refusals.only_request_types:
-        only = ", ".join(sorted(refusals.only_request_types))
-        return Skipped(channel.label, f"only_request_types is {only}", status=400)
-    if refusals.rules:
-        known = facts(ask, channel)
-        for rule in refusals.rules:
-            if rule.match and fits(rule.match, known):
-                why = rule.reason or "one of exclude_request_rules fits"
-                return Skipped(channel.label, why, status=400)
-    return None
-
-
-def _cooldown(state: State, channel: Channel, now: float) -> float:
-    """Seconds until the channel is awake and one of its keys too."""
-    provider = channel.provider
-    own = state.channel_cooldown(provider.name, channel.upstream, now)
-    keys = [state.key_cooldown(provider.name, key.digest, now) for key in provider.keys]
-    return max(own, min(keys, default=0.0))
+def _enter(
+    state: State, nodes: tuple[Node, ...], ask: Ask, now: float
+) -> tuple[tuple[Node, ...], Mapping[ChannelId, Skipped]]:
+    """The tree without the nested keys whose own limit has no room, and what went with them."""
+    kept: list[Node] = []
+    shut: dict[ChannelId, Skipped] = {}
+    for node in nodes:
+        match node:
+            case Leaf():
+                kept.append(node)
+            case Group(key, inner, weight):
+                claims = limits.of_nested(key, ask.model)
+                denial = limits.check(state, claims, ask.tokens, now)
+                if denial is not None:
+                    shut |= {_id(one): Skipped.by(one, denial) for one in leaves(inner)}
+                    continue
+                inner, also = _enter(state, inner, ask, now)
+                shut |= also
+                if inner:
+                    kept.append(Group(key, inner, weight))
+            case _:
+                assert_never(node)
+    return tuple(kept), shut
 
 
 def _only(nodes: tuple[Node, ...], keep: Callable[[Channel], bool]) -> tuple[Node, ...]:
@@ -253,14 +216,15 @@ def _reach(auto_retry: AutoRetry) -> int | None:
 
 
 def _keys(
-    state: State, provider: Provider, now: float, rng: Random, *, leads: bool
+    state: State, channel: Channel, now: float, rng: Random, *, leads: bool
 ) -> tuple[Secret | None, ...]:
-    """The keys of a provider's pool for one request; when all rest, the one that wakes first."""
-    if not provider.keys:
+    """The keys of a channel for one request; when all rest, the one that wakes first."""
+    provider = channel.provider
+    pool = tuple(key for key in with_room(state, channel, now) if key is not None)
+    if not pool:
         return (None,)
-    if len(provider.keys) == 1:
-        return provider.keys
-    pool = tuple(dict.fromkeys(provider.keys))
+    if len(pool) == 1:
+        return pool
     rests = {key: state.key_cooldown(provider.name, key.digest, now) for key in pool}
     awake = tuple(key for key in pool if rests[key] == 0)
     if not awake:

@@ -10,28 +10,33 @@ yet asked go first. Nor is the same channel asked again while that would keep a 
 asked from its only attempt, so a request meets as many channels as it may make attempts.
 
 `next` may be called while an attempt is still in flight: it then gives the next channel, which is
-what a hedge needs.
+what a hedge needs. It is also where limits are counted, at the moment an attempt is handed out:
+a key without room gives way to the next, a channel without keys to the next channel. And where a
+channel that has rested is tried by one request, which the others let go first.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
 from random import Random
-from typing import assert_never
+from typing import Literal, assert_never
 
-from uniapi.config.types import Algorithm, Channel, Config, ProviderPreferences, Secret
+from uniapi.config.types import Algorithm, Channel, Config, Secret
 from uniapi.errors import ApiError, Failure, Kind
+from uniapi.routing import limits
 from uniapi.routing.failures import MEANING, Cools, SameChannel, for_client, most_telling
-from uniapi.routing.plan import Plan, Slot
+from uniapi.routing.limits import Claim, Denial
+from uniapi.routing.place import Place
+from uniapi.routing.plan import Plan
+from uniapi.routing.rests import channel_rest, key_rest
 from uniapi.routing.timeouts import Timeouts
 from uniapi.state import State
 
 MAX_ATTEMPTS = 10
-WINDOW = 1.5  # seconds in which a channel gets at most two attempts
 JITTER = (0.05, 0.25)  # seconds before the same channel is asked again
 PATIENCE = 3.0  # seconds; a longer Retry-After is not waited for
-LONGEST_REST = 86_400.0  # seconds; a Retry-After beyond a day is not believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,65 +66,29 @@ class Step:
     delay: float = 0.0
 
 
-@dataclass(slots=True)
-class _Place:
-    """What this request has been through with one channel.
-
-    Attributes:
-        slot: the channel and its keys.
-        starts: when its attempts began.
-        turn: the index of the key whose turn it is.
-        refused: the keys that were refused, by index.
-        dead: those of them that will not do a moment later either.
-        retried: it had its second chance after a failure that may pass.
-        waited: it had its wait for a Retry-After.
-        ready: when a Retry-After lets it be asked again.
-        last: how its latest attempt failed; None while one is under way.
-    """
-
-    slot: Slot
-    starts: list[float] = field(default_factory=list)
-    turn: int = 0
-    refused: set[int] = field(default_factory=set)
-    dead: set[int] = field(default_factory=set)
-    retried: bool = False
-    waited: bool = False
-    ready: float = 0.0
-    last: Failure | None = None
-
-    @property
-    def key(self) -> Secret | None:
-        """The key whose turn it is."""
-        return self.slot.keys[self.turn]
-
-    def pass_key(self) -> bool:
-        """Give the turn to the next key not refused; False when there is none."""
-        count = len(self.slot.keys)
-        for step in range(1, count + 1):
-            turn = (self.turn + step) % count
-            if turn not in self.refused:
-                self.turn = turn
-                return True
-        return False
-
-    def free_at(self) -> float:
-        """When another attempt would not be a third within the window."""
-        return self.starts[-2] + WINDOW if len(self.starts) > 1 else 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class _Begun:
     """An attempt that was handed out."""
 
     attempt: Attempt
-    place: _Place
+    place: Place
     start: float
 
 
 class Walk:
     """One request's way through its plan. Not shared between requests."""
 
-    def __init__(self, plan: Plan, config: Config, state: State, rng: Random) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        config: Config,
+        state: State,
+        rng: Random,
+        *,
+        deadline: float = inf,
+    ) -> None:
+        """`deadline` is the request's own, on the clock of `now`: no wait outlasts it."""
+        self._deadline = deadline
         self._plan = plan
         self._config = config
         self._state = state
@@ -127,13 +96,15 @@ class Walk:
         retry = plan.auto_retry
         allowed = MAX_ATTEMPTS if retry.count is None else 1 + retry.count
         self._left = min(allowed, MAX_ATTEMPTS) if retry.enabled else 1
-        self._places = [_Place(slot) for slot in plan.slots]
+        self._places = [Place(slot) for slot in plan.slots]
         self._fresh = deque(self._places)
-        self._again: deque[tuple[_Place, float]] = deque()
-        self._later: deque[_Place] = deque()
+        self._again: deque[tuple[Place, float]] = deque()
+        self._later: deque[Place] = deque()
         self._front = 0
         self._begun: list[_Begun] = []
         self._trail: list[tuple[Attempt, Failure]] = []
+        self._entered: set[str] = set()  # nested keys that have counted this request
+        self._denials: list[Denial] = []
         self._stopped = False
 
     @property
@@ -149,28 +120,30 @@ class Walk:
     def verdict(self) -> ApiError:
         """The answer to the client when nobody answered: the most telling failure.
 
+        When nobody was asked, because limits had no room, the one that has room first.
+
         Raises:
-            ValueError: when nothing has failed.
+            ValueError: when nothing has failed and no limit was met.
         """
+        if not self._trail and self._denials:
+            return min(self._denials, key=lambda denial: denial.wait or inf).error()
         failure = most_telling(self.failures)
         attempt = next(tried for tried, how in reversed(self._trail) if how is failure)
         return for_client(failure, attempt.channel.upstream, attempt.channel.provider.name)
 
     def next(self, now: float) -> Step | None:
         """The next attempt; None when the request has to end with what it has."""
-        if self._stopped or self._left == 0:
-            return None
-        if self._again:
-            place, not_before = self._again.popleft()
-            return self._begin(place, now, not_before)
-        if self._fresh:
-            place = self._fresh.popleft()
-            if place is not self._places[0]:  # for the first, the plan moved the cursor
-                self._state.advance_pool(place.slot.channel.provider.name)
-            return self._begin(place, now, now)
-        if self._later:
-            return self._begin(self._later.popleft(), now, now)
-        return self._next_round(now)
+        while not self._stopped and self._left > 0:
+            picked = self._pick(now)
+            if picked is None:
+                break
+            place, not_before = picked
+            start = max(now, not_before, place.free_at())
+            if self._lets_others_first(place, now):
+                self._later.append(place)
+            elif self._counted(place, now, start):
+                return self._begin(place, now, start)
+        return None
 
     def failed(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Take in how an attempt ended: who rests, and what it means for those to come."""
@@ -195,28 +168,95 @@ class Walk:
             case never:
                 assert_never(never)
         if rests:
-            self._cool_channel(attempt, failure, now)
+            keyless = attempt.key is None
+            rest = channel_rest(self._config, attempt.channel, failure, keyless=keyless)
+            self._state.cool_channel(*place.at, now, rest)
+        if not again:
+            self._end_trial(place)
 
-    def succeeded(self, attempt: Attempt, now: float) -> None:  # noqa: ARG002 - half-open needs it
+    def succeeded(self, attempt: Attempt, now: float) -> None:  # noqa: ARG002 - as `failed` has it
         """An attempt answered: its channel and its key are well again."""
         begun = self._begun[attempt.number - 1]
+        begun.place.trying = False
         provider = attempt.channel.provider.name
         self._state.wake_channel(provider, attempt.channel.upstream, begun.start)
         if attempt.key is not None:
             self._state.wake_key(provider, attempt.key.digest, begun.start)
 
-    def _begin(self, place: _Place, now: float, not_before: float) -> Step:
-        start = max(now, not_before, place.free_at())
+    def close(self) -> None:
+        """The request is over: a trial that was not finished is left to another."""
+        for place in self._places:
+            self._end_trial(place)
+
+    def _pick(self, now: float) -> tuple[Place, float] | None:
+        """Whose turn it is, and not before when."""
+        if self._again:
+            return self._again.popleft()
+        if self._fresh:
+            place = self._fresh.popleft()
+            if place is not self._places[0]:  # for the first, the plan moved the cursor
+                self._state.advance_pool(place.slot.channel.provider.name)
+            return place, now
+        if self._later:
+            return self._later.popleft(), now
+        return self._next_round(now)
+
+    def _lets_others_first(self, place: Place, now: float) -> bool:
+        """Another request is trying this channel after its rest, and there are others to ask."""
+        others = bool(self._fresh or self._later)
+        if place.trying or place.yielded or not others or not self._state.on_trial(*place.at, now):
+            return False
+        place.yielded = True
+        return True
+
+    def _counted(self, place: Place, now: float, start: float) -> bool:
+        """Count an attempt in its limits, with the first key that has room; False: none has."""
+        entry = self._entry(place)
+        denial = limits.check(self._state, entry, 0, now)
+        if denial is not None:
+            return self._leave_out(place, denial)
+        while True:
+            claims = (*entry, *limits.of_channel(place.slot.channel, place.key))
+            denial = limits.take(self._state, claims, 0, now, start)
+            if denial is None:
+                self._entered.update(place.slot.via)
+                return True
+            place.refused.add(place.turn)
+            if not place.pass_key():
+                return self._leave_out(place, denial)
+
+    def _leave_out(self, place: Place, denial: Denial) -> Literal[False]:
+        """A limit has no room; no later round of this request asks this channel either."""
+        self._denials.append(denial)
+        place.last = None
+        self._end_trial(place)
+        return False
+
+    def _entry(self, place: Place) -> tuple[Claim, ...]:
+        """The limits of the nested keys that lead to a channel and were not passed yet."""
+        inner = (one for one in place.slot.via if one not in self._entered)
+        keys = (self._config.keys_by_id[one] for one in inner)
+        return tuple(claim for key in keys for claim in limits.of_nested(key, self._plan.model))
+
+    def _begin(self, place: Place, now: float, start: float) -> Step:
         place.starts.append(start)
         place.last = None
         slot = place.slot
+        if place.trying or not self._state.on_trial(*place.at, now):
+            until = start + slot.timeouts.first  # by then an attempt has been answered or given up
+            place.trying = self._state.begin_trial(*place.at, now, until)
         number = len(self._begun) + 1
         attempt = Attempt(slot.channel, place.key, slot.timeouts, number, slot.via)
         self._begun.append(_Begun(attempt, place, start))
         self._left -= 1
         return Step(attempt, start - now)
 
-    def _next_round(self, now: float) -> Step | None:
+    def _end_trial(self, place: Place) -> None:
+        if place.trying:
+            place.trying = False
+            self._state.end_trial(*place.at)
+
+    def _next_round(self, now: float) -> tuple[Place, float] | None:
         """The list from its front again, with those whose failure may have passed."""
         if self._plan.auto_retry.count is None:
             return None
@@ -228,10 +268,10 @@ class Walk:
             place.refused = set(place.dead)
             place.pass_key()
             self._front = index + 1
-            return self._begin(place, now, max(self._moment(now), place.ready))
+            return place, max(self._moment(now), place.ready)
         return None
 
-    def _same_channel(self, place: _Place, failure: Failure, now: float) -> bool:
+    def _same_channel(self, place: Place, failure: Failure, now: float) -> bool:
         """Line up another attempt on the channel that failed, when the table has one for it."""
         if self._left == 0:
             return False
@@ -257,71 +297,52 @@ class Walk:
     def _moment(self, now: float) -> float:
         return now + self._rng.uniform(*JITTER)
 
-    def _line_up(self, place: _Place, now: float, not_before: float) -> None:
+    def _line_up(self, place: Place, now: float, not_before: float) -> None:
         held_up = place.free_at() > max(now, not_before)
         if self._fresh and (held_up or self._left <= len(self._fresh)):
             self._later.append(place)
         else:
             self._again.append((place, not_before))
 
-    def _wait_for(self, place: _Place, failure: Failure, now: float) -> bool:
-        """Wait out a short Retry-After on the same key, when the order is fixed and it is the last.
+    def _wait_for(self, place: Place, failure: Failure, now: float) -> bool:
+        """Wait out a short Retry-After on the last key, when the order of channels is fixed.
 
-        Once a channel: a provider that says "in two seconds" twice is not at its word.
+        Whoever fixes the order wants the first, and a few seconds are cheap for it; in any other
+        order the next is as good. Once a channel: a provider that says "in two seconds" twice is
+        not at its word.
         """
+        until = max(place.ready, self._moment(now))
         if (
             failure.kind is not Kind.RATE_LIMIT
             or failure.retry_after is None
             or failure.retry_after > PATIENCE
             or self._plan.algorithm is not Algorithm.FIXED_PRIORITY
             or place.waited
-            or self._fresh
-            or self._later
+            or self._left <= len(self._fresh)
+            or until >= self._deadline
         ):
             return False
         place.waited = True
-        self._again.append((place, max(place.ready, self._moment(now))))
+        self._again.append((place, until))
         return True
 
-    def _refuse_key(self, place: _Place, attempt: Attempt, failure: Failure, now: float) -> None:
+    def _refuse_key(self, place: Place, attempt: Attempt, failure: Failure, now: float) -> None:
         index = place.slot.keys.index(attempt.key)
         place.refused.add(index)
         if not MEANING[failure.kind].passing:
             place.dead.add(index)
         if attempt.key is not None:
             provider = attempt.channel.provider
-            rest = _rest(failure, _key_period(provider.preferences, failure.kind))
+            rest = key_rest(provider.preferences, failure)
             self._state.cool_key(provider.name, attempt.key.digest, now, rest)
 
-    def _out_of_keys(self, place: _Place, now: float) -> bool:
+    def _out_of_keys(self, place: Place, now: float) -> bool:
         """Every key was refused, and they do not all rest by themselves: the channel has to."""
         keys, name = place.slot.keys, place.slot.channel.provider.name
         return len(place.refused) == len(keys) and any(
             key is None or self._state.key_cooldown(name, key.digest, now) == 0 for key in keys
         )
 
-    def _cool_channel(self, attempt: Attempt, failure: Failure, now: float) -> None:
-        channel = attempt.channel
-        own = channel.provider.preferences.cooldown_period
-        period = self._config.preferences.cooldown_period if own is None else own
-        if attempt.key is None and MEANING[failure.kind].cools_key and period > 0:
-            period = _rest(failure, period)  # no key to rest in its place
-        self._state.cool_channel(channel.provider.name, channel.upstream, now, period)
-
 
 def _may_pass(failure: Failure) -> bool:
     return MEANING[failure.kind].passing and (failure.retry_after or 0.0) <= PATIENCE
-
-
-def _rest(failure: Failure, period: float) -> float:
-    return min(failure.retry_after or period, LONGEST_REST)
-
-
-def _key_period(preferences: ProviderPreferences, kind: Kind) -> float:
-    """How long a key rests that was told no time: seconds, 0 for not at all."""
-    special = (
-        preferences.api_key_rate_limit_cooldown_period
-        if kind is Kind.RATE_LIMIT
-        else preferences.api_key_quota_cooldown_period
-    )
-    return preferences.api_key_cooldown_period if special is None else special
