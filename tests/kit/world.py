@@ -16,8 +16,9 @@ import httpx
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
+from tests.kit.replies import Asked, Fake, Reply
 from tests.kit.wire import Heard, Wire
-from uniapi.codec import Json
+from uniapi.codec import Json, dumps
 from uniapi.config.read import read, render
 from uniapi.config.types import Config
 from uniapi.demo import Behaviour, Provider, serve_stream
@@ -121,6 +122,35 @@ class World:
             "stream": stream,
         }
         await wire.send({**body, **fields}, authorization=f"Bearer {key}")
+
+    def fake(self, host: str, replies: Mapping[str, Reply | Callable[[Asked], Reply]]) -> Fake:
+        """A provider at `host` that answers these paths."""
+        provider = Fake(replies)
+        self.network.servers[host] = provider
+        return provider
+
+    async def post(
+        self,
+        path: str,
+        body: Json | bytes,
+        kind: str = "application/json",
+        *,
+        key: str = KEY,
+    ) -> Heard:
+        """One request to any path, on a connection of its own."""
+        wire = self.connect()
+        await self.put(wire, path, body, kind, key=key)
+        heard = await wire.hear()
+        await wire.stream.aclose()
+        return heard
+
+    async def put(
+        self, wire: Wire, path: str, body: Json | bytes, kind: str, *, key: str = KEY
+    ) -> None:
+        data = body if isinstance(body, bytes) else dumps(body)
+        lines = f"POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {key}\r\n"
+        lines += f"content-type: {kind}\r\ncontent-length: {len(data)}\r\n\r\n"
+        await wire.stream.send_all(lines.encode() + data)
 
     async def get(self, path: str, key: str | None = KEY) -> Heard:
         wire = self.connect()

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from uniapi.config.types import Provider, Secret
 from uniapi.engines.base import Call, Recipient
 from uniapi.engines.openai import OpenAI
-from uniapi.engines.urls import host_of
+from uniapi.engines.urls import host_of, without_endpoint
 
 _VERSION: Final = "2024-10-21"  # the newest generally available data-plane version of its time
 _HOSTS: Final = (
@@ -34,10 +34,12 @@ class Azure(OpenAI):
         """`api-key` in place of a bearer."""
         return (("api-key", key.reveal()),) if key is not None else ()
 
-    def url(self, provider: Provider, upstream: str) -> str:
-        """Where chat completions of this deployment are; a version already given is kept."""
+    def url(self, provider: Provider, upstream: str, endpoint: str = "chat/completions") -> str:
+        """Where an endpoint of this deployment is; a version already given is kept."""
         parts = urlsplit(provider.base_url or "")
-        path = parts.path.rstrip("/").removesuffix(_CHAT)
+        path = parts.path.rstrip("/")
+        if not path.endswith("/models"):  # Foundry's door, and no endpoint of it
+            path = without_endpoint(path)
         query = dict(parse_qsl(parts.query))
         if path.endswith("/openai/v1"):
             versioned = False  # the new door: the model is in the body, no version is needed
@@ -51,7 +53,7 @@ class Azure(OpenAI):
             query["api-version"] = provider.api_version
         elif versioned:
             query.setdefault("api-version", _VERSION)
-        return urlunsplit((parts.scheme, parts.netloc, path + _CHAT, urlencode(query), ""))
+        return urlunsplit((parts.scheme, parts.netloc, f"{path}/{endpoint}", urlencode(query), ""))
 
     def catalogue(self, to: Recipient) -> Call | None:
         """Deployments cannot be listed with an API key; only the new door lists models."""

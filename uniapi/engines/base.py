@@ -8,15 +8,16 @@ no clock: what it needs of the world (a token, the time, a picture behind a URL)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from uniapi.chat import ChatRequest
 from uniapi.config.types import Channel, Provider, Secret
 from uniapi.errors import Failure
 from uniapi.events import Batch, Start
 from uniapi.framing import Framing
+from uniapi.relay import RelayRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,27 @@ class Recipient:
     passed: Sequence[tuple[str, str]] = ()
     now: float = 0.0
     media: Mapping[str, Media] = field(default_factory=dict)
+
+
+Translate: TypeAlias = Callable[[bytes], bytes | Failure]
+"""The provider's whole body to the body clients know, or the failure it is in truth.
+
+Raises ValueError for what is no answer.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """One call to an endpoint other than chat, and what becomes of its answer.
+
+    Attributes:
+        call: what is asked.
+        translate: None when the provider speaks the clients' dialect: its bytes and its content
+            type go through as they are.
+    """
+
+    call: Call
+    translate: Translate | None = None
 
 
 class Decoder(Protocol):
@@ -136,6 +158,14 @@ class Engine(ABC):
         Raises:
             ValueError: when it is not a listing.
         """
+
+    def relay(self, request: RelayRequest, to: Recipient) -> Relay | None:  # noqa: ARG002 - for subclasses
+        """The call that relays a request to another endpoint; None where there is no such thing.
+
+        Raises:
+            ApiError: 400 naming the parameter, for what cannot be honoured.
+        """
+        return None
 
     def needs(self, chat: ChatRequest, channel: Channel) -> tuple[str, ...]:  # noqa: ARG002 - for subclasses
         """URLs in the request that the provider does not fetch itself: `Recipient.media`."""

@@ -16,13 +16,14 @@ from uniapi.chat import ChatRequest
 from uniapi.codec import Json, JsonObject
 from uniapi.config.types import Provider, Secret
 from uniapi.engines import failures
-from uniapi.engines.base import Call, Decoder, Engine, Recipient
+from uniapi.engines.base import Call, Decoder, Engine, Recipient, Relay
 from uniapi.engines.openai_decoder import OpenAIDecoder
-from uniapi.engines.overrides import override
+from uniapi.engines.overrides import override, override_own
 from uniapi.engines.urls import host_of, place
 from uniapi.errors import Failure
 from uniapi.events import Start
 from uniapi.framing import Framing
+from uniapi.relay import RelayRequest
 
 _FOREIGN_PATHS: Final = ("/v1/messages", "/v1beta", "/v2/chat")
 _FOREIGN_HOSTS: Final = (
@@ -33,7 +34,9 @@ _FOREIGN_HOSTS: Final = (
     "amazonaws.com",
     "openai.azure.com",
 )
+_CHAT: Final = "chat/completions"
 _NEW: Final = re.compile(r"o\d|gpt-5")  # families that renamed max_tokens
+_JSON: Final = "application/json"
 _TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 
 
@@ -79,15 +82,36 @@ class OpenAI(Engine):
             notes=dropped,
         )
 
+    def relay(self, request: RelayRequest, to: Recipient) -> Relay | None:
+        """The client's own body under the provider's name for the model, wherever it goes.
+
+        Who has no such endpoint answers 404, and the next is asked.
+        """
+        channel = to.channel
+        notes: tuple[str, ...] = ()
+        if request.form is None:
+            kind = _JSON
+            fields = override_own({**request.fields, "model": channel.upstream}, channel)
+            body = codec.dumps(fields)
+        else:
+            kind = request.form.content_type
+            body = request.form.with_text("model", channel.upstream)
+            if override_own({}, channel):
+                notes = ("post_body_parameter_overrides",)  # a form is sent as it came
+        url = self.url(channel.provider, channel.upstream, request.endpoint.removeprefix("/v1/"))
+        shown = (("content-type", kind), *self.auth(to.key))
+        made = headers(channel.provider, shown, to.passed)
+        return Relay(Call("POST", url, made, body, notes=notes))
+
     # What cousins of the dialect do differently.
 
     def root(self, provider: Provider) -> str:
         """The URL that every endpoint is found from."""
         return provider.base_url or ""
 
-    def url(self, provider: Provider, upstream: str) -> str:  # noqa: ARG002 - for cousins
-        """Where chat completions are."""
-        return place(self.root(provider), "chat/completions")
+    def url(self, provider: Provider, upstream: str, endpoint: str = _CHAT) -> str:  # noqa: ARG002 - for cousins
+        """Where an endpoint is."""
+        return place(self.root(provider), endpoint)
 
     def auth(self, key: Secret | None) -> tuple[tuple[str, str], ...]:
         """The headers that show the key."""
@@ -143,7 +167,7 @@ def headers(
     client, what the config sets.
     """
     built = {
-        "content-type": "application/json",
+        "content-type": _JSON,
         # Some providers compress even streams when offered to; a burst would be held back.
         "accept-encoding": "identity",
         "user-agent": f"uniapi/{__version__}",

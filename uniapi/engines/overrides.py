@@ -27,6 +27,16 @@ def override(body: JsonObject, channel: Channel) -> JsonObject:
     return _apply(body, own) if isinstance(own, dict) else body
 
 
+def override_own(body: JsonObject, channel: Channel) -> JsonObject:
+    """The body with only those overrides applied that stand under the model's exposed name.
+
+    For endpoints other than chat: what is written for the whole provider is meant for its chat
+    models, and the others answer 400 to it.
+    """
+    own = channel.provider.preferences.post_body_parameter_overrides.get(channel.name)
+    return _apply(body, own) if isinstance(own, dict) else body
+
+
 def _apply(body: JsonObject, changes: Mapping[str, Json]) -> JsonObject:
     merged = _merge(body, {k: v for k, v in changes.items() if k != _REMOVE})
     match changes.get(_REMOVE):

@@ -21,6 +21,11 @@ _KNOWN: Final = (
 )
 
 
+def without_endpoint(path: str) -> str:
+    """A path without the endpoint it ends in, when it ends in one."""
+    return next((path.removesuffix(known) for known in _KNOWN if path.endswith(known)), path)
+
+
 def place(base_url: str, endpoint: str) -> str:
     """The URL of `endpoint` (such as `chat/completions`) beside the one in `base_url`.
 
@@ -30,13 +35,8 @@ def place(base_url: str, endpoint: str) -> str:
     """
     parts = urlsplit(base_url)
     path = parts.path.rstrip("/")
-    for known in _KNOWN:
-        if path.endswith(known):
-            path = path.removesuffix(known)
-            break
-    else:
-        path = path or "/v1"
-    return urlunsplit((parts.scheme, parts.netloc, f"{path}/{endpoint}", parts.query, ""))
+    root = without_endpoint(path) if path else "/v1"
+    return urlunsplit((parts.scheme, parts.netloc, f"{root}/{endpoint}", parts.query, ""))
 
 
 def host_of(provider: Provider) -> str:

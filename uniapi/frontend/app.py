@@ -9,16 +9,18 @@ import structlog
 import trio
 
 from uniapi.errors import ApiError
-from uniapi.frontend import info_routes
+from uniapi.frontend import info_routes, relay_route
 from uniapi.frontend.asgi import PREFLIGHT, Answer, ClientLeft, Message, Receive, Request, Send
 from uniapi.frontend.chat_route import serve_chat
 from uniapi.frontend.gateway import Gateway
+from uniapi.relay import ENDPOINTS
 
 Handler: TypeAlias = Callable[[Gateway, Request, Answer], Awaitable[None]]
 
 # Without the `/v1`, which may be there or not.
 ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/chat/completions": {"POST": serve_chat},
+    **{path.removeprefix("/v1"): {"POST": relay_route.serve(path)} for path in ENDPOINTS},
     "/models": {"GET": info_routes.models},
     "/healthz": {"GET": info_routes.health},
     "/readyz": {"GET": info_routes.ready},

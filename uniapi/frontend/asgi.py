@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +35,11 @@ PREFLIGHT: Final[Headers] = [
     (b"access-control-allow-headers", b"*, authorization"),
     (b"access-control-max-age", b"86400"),
 ]
+
+
+JSON: Final = "application/json"
+FORM: Final = "multipart/form-data"
+JSON_TYPES: Final = frozenset({JSON, "text/json", "text/plain"})
 
 
 class ClientLeft(Exception):  # noqa: N818 - an outcome, not an error
@@ -87,8 +92,12 @@ class Request:
             streams_share=scope["http_version"] == "2",
         )
 
-    def refuse_by_headers(self, limit: int) -> None:
+    def refuse_by_headers(self, limit: int, types: Collection[str] = JSON_TYPES) -> None:
         """Refuse what the headers alone condemn, before anything is read.
+
+        Args:
+            limit: bytes of a body.
+            types: the content types that are read here; none at all is taken for the first.
 
         Raises:
             ApiError: 413 for a declared size above `limit`, 415 for an encoding or a type that
@@ -104,13 +113,19 @@ class Request:
                 f"content-encoding {encoding!r} is not accepted here; send plain JSON",
                 code="unsupported_content_encoding",
             )
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind and kind not in _JSON_TYPES and not kind.endswith("+json"):
+        kind = self.media_type
+        if kind and kind not in types and not (kind.endswith("+json") and JSON in types):
+            known = " or ".join(one for one in (JSON, FORM) if one in types)
             raise ApiError(
                 415,
-                f"content-type {kind!r} is not JSON; send content-type: application/json",
+                f"content-type {kind[:80]!r} is not read here; send content-type: {known}",
                 code="unsupported_media_type",
             )
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, in lower case; empty when none was sent."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def body(self, limit: int) -> bytes:
         """The whole request body.
@@ -144,9 +159,6 @@ class Request:
         """Return when the client has hung up."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
-
-
-_JSON_TYPES: Final = {"application/json", "text/json", "text/plain"}
 
 
 def _too_large(limit: int) -> ApiError:

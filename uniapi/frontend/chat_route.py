@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import trio
 
+from uniapi.errors import ApiError, Failure
 from uniapi.events import Batch, Start, StreamFailed
+from uniapi.frontend import moderation
 from uniapi.frontend.asgi import Answer, Request
 from uniapi.frontend.auth import authenticate
-from uniapi.frontend.exchange import Exchange, broken_off, first_answer
+from uniapi.frontend.exchange import Exchange, first_answer
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.json_writer import fold
 from uniapi.frontend.parse import parse_chat
@@ -40,6 +42,7 @@ async def serve_chat(gateway: Gateway, request: Request, answer: Answer) -> None
         )
 
         async def respond(nursery: trio.Nursery) -> bytes:
+            await moderation.check_chat(gateway, config, exchange, chat)
             line = Line(gateway.client, gateway.credentials, config, request.headers)
             translate = Translator(line, gateway.fetcher, chat)
             winner = await first_answer(
@@ -61,5 +64,9 @@ async def serve_chat(gateway: Gateway, request: Request, answer: Answer) -> None
 def _whole(batches: list[Batch]) -> bytes:
     for batch in batches:
         if batch.events and isinstance(last := batch.events[-1], StreamFailed):
-            raise broken_off(last.failure)
+            raise _error(last.failure)
     return fold(batches)
+
+
+def _error(failure: Failure) -> ApiError:
+    return ApiError(failure.status, failure.message, failure.code, failure.type, failure.param)

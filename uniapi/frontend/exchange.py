@@ -13,12 +13,13 @@ from typing import Final, TypeAlias
 import trio
 
 from uniapi.config.types import ClientKey, Config
-from uniapi.errors import ApiError, Failure
+from uniapi.errors import ApiError
 from uniapi.events import Usage
 from uniapi.frontend.asgi import Answer, Request
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.trail import outcome, trail
 from uniapi.race import Leg, Translate, run_race
+from uniapi.routing.limits import LimitReached
 from uniapi.routing.match import pending
 from uniapi.routing.plan import Ask, make_plan
 from uniapi.routing.walk import Walk
@@ -123,14 +124,27 @@ class Exchange:
             "prompt_tokens": usage.prompt if usage.total else None,
             "completion_tokens": usage.completion if usage.total else None,
             "ttft_ms": _ms(self.started_at, winner.first_at) if winner else None,
+            "via": ", ".join(winner.attempt.via) or None if winner else None,
             "attempts": trail(self.legs, trio.current_time()) or None,
             **self.extra,
         }
+        match self.error:
+            case LimitReached(limit=limit):
+                facts["limit"] = limit
+            case _:
+                pass
         if self.left:
             facts["outcome"] = "client_left"
         elif winner is not None and winner.tally.failure is not None:
             facts |= {"outcome": outcome(winner), "error": winner.tally.failure.message}
         return facts
+
+
+async def heard_of(gateway: Gateway, config: Config, key: ClientKey, model: str) -> None:
+    """Wait a little for the listings of providers that may turn out to serve this model."""
+    unheard = pending(config, gateway.state, key, model)
+    if unheard:
+        await gateway.discovery.wait(unheard, _DISCOVERY_WAIT)
 
 
 async def first_answer(
@@ -156,22 +170,18 @@ async def first_answer(
     Raises:
         ApiError: nobody is there to ask, or nobody answered.
     """
-    unheard = pending(config, gateway.state, key, ask.model)
-    if unheard:
-        await gateway.discovery.wait(unheard, _DISCOVERY_WAIT)
+    await heard_of(gateway, config, key, ask.model)
     plan = make_plan(config, gateway.state, key, ask, trio.current_time(), gateway.rng)
     if refusal := plan.refusal():
         raise refusal
     walk = Walk(plan, config, gateway.state, gateway.rng)
-    winner = await run_race(nursery, walk, translate, legs)
+    try:
+        winner = await run_race(nursery, walk, translate, legs)
+    finally:
+        walk.close()
     if winner is None:
         raise walk.verdict()
     return winner
-
-
-def broken_off(failure: Failure) -> ApiError:
-    """The answer when a whole answer's provider failed after it had committed."""
-    return ApiError(failure.status, failure.message, failure.code, failure.type, failure.param)
 
 
 def _ms(start: float, end: float | None) -> float | None:

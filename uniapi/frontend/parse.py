@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from uniapi import codec
@@ -12,7 +13,7 @@ from uniapi.errors import ApiError
 _MAX_DEPTH: Final = 128  # levels of nesting; tool schemas of real clients stay below 30
 # What must never steer a call from inside a request: other gateways sent their keys to strangers
 # because of fields like these.
-_ROUTING_FIELDS: Final = (
+ROUTING_FIELDS: Final = (
     "base_url",
     "api_base",
     "api_key",
@@ -29,30 +30,56 @@ def parse_chat(body: bytes) -> ChatRequest:
         ApiError: 400 for what is not a JSON object, 422 for fields of the wrong shape; both name
             what to send instead.
     """
-    fields = _object(body)
-    model = fields.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise _wrong("model", "must be a model's name, such as gpt-4o")
-    stream = fields.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise _wrong("stream", "must be true or false")
+    fields = json_object(body)
+    model = model_in(fields)
+    stream = stream_in(fields)
     _check_messages(fields.get("messages"))
     options = fields.get("stream_options")
     if options is not None and not isinstance(options, dict):
-        raise _wrong("stream_options", "must be an object")
+        raise wrong("stream_options", "must be an object")
     usage = options.get("include_usage") if isinstance(options, dict) else None
-    for name in _ROUTING_FIELDS:
-        fields.pop(name, None)
     return ChatRequest(
-        model=model.strip(),
+        model=model,
         fields=fields,
-        stream=stream is True,
+        stream=stream,
         include_usage=usage is True,
         size=len(body),
     )
 
 
-def _object(body: bytes) -> JsonObject:
+def model_in(fields: Mapping[str, Json]) -> str:
+    """The model asked for.
+
+    Raises:
+        ApiError: 422 when there is none.
+    """
+    model = fields.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise wrong("model", "must be a model's name, such as gpt-4o")
+    return model.strip()
+
+
+def stream_in(fields: Mapping[str, Json]) -> bool:
+    """Whether a stream is asked for.
+
+    Raises:
+        ApiError: 422 when it is neither yes nor no.
+    """
+    match fields.get("stream"):
+        case bool(stream):
+            return stream
+        case None:
+            return False
+        case _:
+            raise wrong("stream", "must be true or false")
+
+
+def json_object(body: bytes) -> JsonObject:
+    """The JSON object of a request, without the fields that would steer a call.
+
+    Raises:
+        ApiError: 400 for what is not one.
+    """
     if not body.strip():
         raise ApiError(400, "the request body is empty; send a JSON object", code="empty_body")
     try:
@@ -68,23 +95,26 @@ def _object(body: bytes) -> JsonObject:
         ) from None
     if not isinstance(value, dict):
         raise ApiError(400, "the request body must be a JSON object", code="invalid_json")
+    for name in ROUTING_FIELDS:
+        value.pop(name, None)
     return value
 
 
 def _check_messages(messages: Json) -> None:
     if not isinstance(messages, list) or not messages:
-        raise _wrong("messages", "must be a list with at least one message")
+        raise wrong("messages", "must be a list with at least one message")
     for place, message in enumerate(messages):
         name = f"messages[{place}]"
         if not isinstance(message, dict):
-            raise _wrong(name, "must be an object with a role and content")
+            raise wrong(name, "must be an object with a role and content")
         role = message.get("role")
         if not isinstance(role, str) or not role:
-            raise _wrong(f"{name}.role", "must be system, developer, user, assistant or tool")
+            raise wrong(f"{name}.role", "must be system, developer, user, assistant or tool")
         content = message.get("content")
         if content is not None and not isinstance(content, str | list):
-            raise _wrong(f"{name}.content", "must be text, a list of parts, or null")
+            raise wrong(f"{name}.content", "must be text, a list of parts, or null")
 
 
-def _wrong(param: str, said: str) -> ApiError:
+def wrong(param: str, said: str) -> ApiError:
+    """The answer to a field of the wrong shape."""
     return ApiError(422, f"{param}: {said}", code="invalid_request", param=param)
