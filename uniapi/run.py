@@ -16,7 +16,7 @@ from uniapi.demo import run as demo_run
 from uniapi.frontend.app import App
 from uniapi.frontend.gateway import Gateway
 from uniapi.server.connection import Address
-from uniapi.server.serve import Bind, Server, until_signalled
+from uniapi.server.serve import Bind, Server, TlsError, until_signalled
 from uniapi.state import State
 from uniapi.upstream.client import Client
 
@@ -106,6 +106,12 @@ async def _serve(room: Gateway, server: Server, bind: Bind, shown: demo_run.Demo
         nursery.start_soon(signals)
         try:
             await server.run(started)
+        except TlsError as error:
+            sys.stderr.write(
+                f"uniapi: cannot serve HTTPS with {bind.certfile} and {bind.keyfile}: {error}\n"
+                "    fix: --certfile is the certificate with its chain, --keyfile its private key\n"
+            )
+            status = 1
         except OSError as error:
             place = f"{bind.host}:{bind.port}"
             sys.stderr.write(

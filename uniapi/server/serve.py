@@ -29,6 +29,10 @@ Listener: TypeAlias = trio.abc.Listener[Any]
 log = structlog.get_logger()
 
 
+class TlsError(Exception):
+    """The certificate or its key cannot be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bind:
     """Where to listen.
@@ -48,15 +52,25 @@ class Bind:
         """TLS 1.2 or newer, HTTP/2 by ALPN; None for plain HTTP.
 
         Raises:
-            OSError: a file that cannot be read or is not what it should be (ssl.SSLError).
+            TlsError: a file that cannot be read, or is not what it should be.
         """
         if self.certfile is None or self.keyfile is None:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["h2", "http/1.1"])
-        context.load_cert_chain(self.certfile, self.keyfile)
+        try:
+            context.load_cert_chain(self.certfile, self.keyfile, password=_nobody_to_ask)
+        except ssl.SSLError as error:
+            raise TlsError(f"they are no matching pair of PEM files ({error.reason})") from None
+        except OSError as error:
+            raise TlsError(error.strerror or str(error)) from None
         return context
+
+
+def _nobody_to_ask() -> str:
+    """OpenSSL would stop at the terminal and ask for the password of an encrypted key."""
+    raise OSError("the key is encrypted, and nobody is here to type its password")
 
 
 class Server:
@@ -97,6 +111,7 @@ class Server:
 
         Raises:
             OSError: the address is in use, or not ours.
+            TlsError: the certificate or its key cannot be used.
         """
         context = self._bind.ssl_context()
         listeners = await trio.open_tcp_listeners(

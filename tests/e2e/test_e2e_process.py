@@ -1,0 +1,215 @@
+"""The life of the process: how it starts, what it says, which signals end it and how."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.running import KEY, Process, closed_port, running, served, until
+from uniapi.codec import JsonObject
+from uniapi.demo import SIXTY, Behaviour, Provider
+
+TLS = Path(__file__).parents[1] / "fixtures" / "tls"
+ASK: JsonObject = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+
+
+def config(folder: Path, port: int = 9) -> Path:
+    path = folder / "api.yaml"
+    path.write_text(
+        f"providers:\n  - provider: a\n    base_url: http://127.0.0.1:{port}/v1/chat/completions\n"
+        f"    api: sk-up-0000\n    model: [m]\napi_keys:\n  - api: {KEY}\n    model: [all]\n"
+    )
+    path.chmod(0o600)
+    return path
+
+
+class Streaming:
+    """A stream that is being read in a thread."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.text = ""
+        self.failed: Exception | None = None
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+        until(lambda: bool(self.text), "the stream has begun")
+
+    def _read(self) -> None:
+        headers = {"authorization": f"Bearer {KEY}"}
+        try:
+            with (
+                httpx.Client(trust_env=False, timeout=10) as client,
+                client.stream(
+                    "POST", f"{self.url}/v1/chat/completions", json=ASK, headers=headers
+                ) as answer,
+            ):
+                for part in answer.iter_text():
+                    self.text += part
+        except httpx.TransportError as error:
+            self.failed = error
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_sigterm_lets_a_stream_finish_and_exits_0(tmp_path: Path) -> None:
+    provider = Provider(Behaviour(gap=0.02))
+    with served([provider]) as (port,):
+        config(tmp_path, port)
+        with running(tmp_path, "--port", "0") as process:
+            streaming = Streaming(process.url)
+            where = process.port
+            process.signal(signal.SIGTERM)
+            until(lambda: refused(where), "no more connections")
+            assert not process.ended
+            assert process.status() == 0
+            streaming.thread.join()
+    assert streaming.failed is None
+    assert streaming.text.endswith("data: [DONE]\n\n")
+    assert SIXTY.split()[-1] in streaming.text
+
+
+def test_the_grace_of_sigterm_has_an_end(tmp_path: Path) -> None:
+    provider = Provider(Behaviour(gap=0.02, tokens=5000))
+    with served([provider]) as (port,):
+        config(tmp_path, port)
+        with running(tmp_path, "--port", "0", "--grace", "0.2") as process:
+            streaming = Streaming(process.url)
+            process.signal(signal.SIGTERM)
+            assert process.status(seconds=3) == 0
+            streaming.thread.join()
+    assert streaming.failed is not None, "what was cut must not look whole"
+
+
+@pytest.mark.parametrize(
+    ("signals", "status"),
+    [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGTERM], 143)],
+    ids=["SIGINT", "SIGTERM twice"],
+)
+def test_these_end_it_at_once(tmp_path: Path, signals: list[signal.Signals], status: int) -> None:
+    provider = Provider(Behaviour(gap=0.02, tokens=5000))
+    with served([provider]) as (port,):
+        config(tmp_path, port)
+        with running(tmp_path, "--port", "0") as process:
+            streaming = Streaming(process.url)
+            for number, sent in enumerate(signals, start=1):
+                process.signal(sent)
+                until(lambda n=number: len(process.events("server.signal")) >= n, "heard")  # type: ignore[misc] # a default to bind the loop's value
+            assert process.status(seconds=2) == status
+            streaming.thread.join()
+            assert "Traceback" not in "".join(process.err)
+
+
+def test_sighup_does_not_end_it(tmp_path: Path) -> None:
+    config(tmp_path)
+    with running(tmp_path, "--port", "0") as process:
+        url = process.url
+        process.signal(signal.SIGHUP)
+        until(lambda: bool(process.events("server.signal")), "the signal is heard")
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+        process.signal(signal.SIGTERM)
+        assert process.status() == 0
+
+
+def test_a_log_nobody_reads_any_more_does_not_end_it(tmp_path: Path) -> None:
+    config(tmp_path)
+    with running(tmp_path, "--port", "0") as process:
+        url = process.url
+        assert process.command.stderr is not None
+        stderr = process.command.stderr.fileno()
+        # The pipe's reading end goes away, as a terminal does; writing to it fails from here on.
+        with open("/dev/null", "rb") as nothing:  # noqa: PTH123 - its descriptor is wanted
+            os.dup2(nothing.fileno(), stderr)
+        for _ in range(3):
+            assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
+
+
+def test_a_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
+    config(tmp_path)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with running(tmp_path, "--port", str(port), "--host", "127.0.0.1") as process:
+            assert process.status() == 1
+            said = "".join(process.err)
+    assert f"cannot listen on 127.0.0.1:{port}: " in said
+    assert "choose another with --port" in said
+    assert "Traceback" not in said
+
+
+def test_the_port_may_come_from_the_environment(tmp_path: Path) -> None:
+    config(tmp_path)
+    port = closed_port()
+    with running(tmp_path, env={"PORT": str(port), "HOST": "127.0.0.1"}) as process:
+        assert process.url == f"http://127.0.0.1:{port}"
+
+
+def test_without_a_config_the_demos_commands_work_when_pasted(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl here to paste into")
+    with running(tmp_path, "--port", "0") as process:
+        assert process.url.startswith("http://127.0.0.1:")
+        until(lambda: sum("curl" in line for line in process.out) == 2, "two commands")
+        whole, streamed = [line.strip() for line in process.out if "curl" in line]
+        shells = [
+            subprocess.Popen(["sh", "-c", line], stdout=subprocess.PIPE, text=True)  # noqa: S603, S607 - what it tells people to do
+            for line in (whole, streamed)
+        ]
+        answer, stream = (shell.communicate(timeout=10)[0] for shell in shells)
+        until(lambda: len(process.events("request.done")) == 2, "two lines in the log")
+    assert "This answer was written beforehand" in answer
+    assert stream.endswith("data: [DONE]\n\n")
+    for line in process.events("request.done"):
+        assert str(line["attempts"]).startswith("broken/demo-broken;server_error;status=503")
+        assert line["channel"] == "steady/demo-fallback"
+
+
+def test_https_serves_http2_and_http_1_1(tmp_path: Path) -> None:
+    config(tmp_path)
+    arguments = ["--certfile", str(TLS / "localhost.pem"), "--keyfile", str(TLS / "localhost.key")]
+    with running(tmp_path, "--port", "0", *arguments) as process:
+        url = process.url.replace("127.0.0.1", "localhost")
+        assert url.startswith("https://")
+        verify = ssl.create_default_context(cafile=str(TLS / "ca.pem"))
+        for http2 in (True, False):
+            with httpx.Client(http2=http2, verify=verify, trust_env=False) as client:
+                answer = client.get(f"{url}/healthz")
+                assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
+
+
+def test_a_certificate_that_cannot_be_read_is_said_by_name(tmp_path: Path) -> None:
+    config(tmp_path)
+    for cert, key in (("nowhere.pem", "nowhere.key"), ("api.yaml", "api.yaml")):
+        with running(tmp_path, "--port", "0", "--certfile", cert, "--keyfile", key) as process:
+            assert process.status() == 1
+            said = "".join(process.err)
+        assert cert in said
+        assert "--certfile" in said
+        assert "Traceback" not in said
+
+
+def test_it_listens_within_a_second(tmp_path: Path) -> None:
+    config(tmp_path)
+    best = 9.0
+    for _ in range(3):
+        with running(tmp_path, "--port", "0") as process:
+            best = min(best, until(lambda p=process: _started(p), "listening"))  # type: ignore[misc] # a default to bind the loop's value
+        if best < 1:
+            return
+    raise AssertionError(best)
+
+
+def _started(process: Process) -> bool:
+    return bool(process.events("server.started"))
