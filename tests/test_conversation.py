@@ -34,7 +34,7 @@ from uniapi.conversation import (
     without_images,
     without_tools,
 )
-from uniapi.conversation_read import conversation
+from uniapi.conversation.read import conversation
 from uniapi.errors import ApiError
 
 PNG = "data:image/png;base64,iVBORw0KGgo="

@@ -62,11 +62,7 @@ PURE_EXCEPTIONS = {("routing", "random.Random")}
 
 
 def room_of(path: Path) -> str:
-    return family(path.relative_to(ROOT).with_suffix("").parts[0])
-
-
-def family(name: str) -> str:
-    return "conversation" if name.startswith("conversation") else name
+    return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
 def imports(path: Path) -> list[str]:
@@ -94,8 +90,6 @@ def target(name: str) -> str:
     if rest[:2] == ["config", "types"]:
         return "config.types"
     room = rest[0]
-    if family(room) != room:
-        return family(room)
     known = (ROOT / f"{room}.py").exists() or (ROOT / room).is_dir()
     return room if room and known else "__init__"
 

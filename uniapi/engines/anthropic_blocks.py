@@ -27,7 +27,7 @@ from uniapi.conversation import (
     Uploaded,
     alternating,
 )
-from uniapi.conversation_fields import wrong
+from uniapi.conversation.fields import wrong
 from uniapi.engines.anthropic_thinking import usable
 from uniapi.engines.base import Media
 from uniapi.errors import ApiError

@@ -17,7 +17,7 @@ from uniapi.conversation import (
     Tool,
     Turn,
 )
-from uniapi.conversation_fields import wrong
+from uniapi.conversation.fields import wrong
 from uniapi.engines.anthropic_blocks import Writer, system
 from uniapi.engines.anthropic_models import Family
 from uniapi.engines.anthropic_schema import closed

@@ -12,7 +12,7 @@ from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.config.types import Channel, Provider
 from uniapi.conversation import without_images, without_tools
-from uniapi.conversation_read import conversation
+from uniapi.conversation.read import conversation
 from uniapi.engines import failures
 from uniapi.engines.base import Call, Decoder, Engine, Recipient
 from uniapi.engines.bedrock_blocks import remote

@@ -13,7 +13,7 @@ from uniapi.chat import ChatRequest
 from uniapi.codec import JsonObject
 from uniapi.config.types import Provider
 from uniapi.conversation import without_images, without_tools
-from uniapi.conversation_read import conversation
+from uniapi.conversation.read import conversation
 from uniapi.engines import failures
 from uniapi.engines.base import Call, Decoder, Engine, Recipient
 from uniapi.engines.cohere_decoder import CohereDecoder

@@ -16,7 +16,7 @@ from uniapi.chat import ChatRequest
 from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider, Secret
 from uniapi.conversation import Conversation, without_images, without_tools
-from uniapi.conversation_read import conversation
+from uniapi.conversation.read import conversation
 from uniapi.engines import gemini_errors
 from uniapi.engines.base import Call, Decoder, Engine, Recipient
 from uniapi.engines.gemini_decoder import GeminiDecoder

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from uniapi import __version__, codec
 from uniapi.chat import ChatRequest
@@ -25,15 +24,6 @@ from uniapi.events import Start
 from uniapi.framing import Framing
 from uniapi.relay import RelayRequest
 
-_FOREIGN_PATHS: Final = ("/v1/messages", "/v1beta", "/v2/chat")
-_FOREIGN_HOSTS: Final = (
-    "api.anthropic.com",
-    "generativelanguage.googleapis.com",
-    "aiplatform.googleapis.com",
-    "api.cohere.com",
-    "amazonaws.com",
-    "openai.azure.com",
-)
 _CHAT: Final = "chat/completions"
 _NEW: Final = re.compile(r"o\d|gpt-5")  # families that renamed max_tokens
 _JSON: Final = "application/json"
@@ -46,15 +36,8 @@ class OpenAI(Engine):
     names: tuple[str, ...] = ("gpt",)
 
     def claims(self, provider: Provider, upstream: str) -> int:  # noqa: ARG002 - by address only
-        """Any server with an address, unless the address is known for another dialect."""
-        if provider.base_url is None:
-            return 0
-        parts = urlsplit(provider.base_url)
-        path = parts.path.rstrip("/")
-        if path.endswith("/chat/completions"):
-            return 1
-        foreign = path.endswith(_FOREIGN_PATHS) or (parts.hostname or "").endswith(_FOREIGN_HOSTS)
-        return 0 if foreign else 1
+        """Any server with an address, for want of a better claim."""
+        return 0 if provider.base_url is None else 1
 
     def encode(self, chat: ChatRequest, to: Recipient) -> Call:
         """The client's own body under the provider's name for the model."""
