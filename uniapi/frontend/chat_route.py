@@ -12,6 +12,7 @@ from uniapi.frontend.auth import authenticate
 from uniapi.frontend.exchange import Exchange, first_answer
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.json_writer import fold
+from uniapi.frontend.metering import estimated, metered
 from uniapi.frontend.parse import parse_chat
 from uniapi.frontend.sse_writer import HEAD, Renderer, write_stream
 from uniapi.routing.ask import Ask
@@ -37,6 +38,7 @@ async def serve_chat(gateway: Gateway, request: Request, answer: Answer) -> None
         exchange.ask = ask = Ask(
             model=chat.model,
             size=chat.size,
+            tokens=estimated(chat.fields),
             stream=chat.stream,
             reasoning_effort=effort if isinstance(effort, str) else None,
         )
@@ -56,7 +58,7 @@ async def serve_chat(gateway: Gateway, request: Request, answer: Answer) -> None
             renderer = Renderer(chat.include_usage, Start(model=winner.attempt.channel.upstream))
             return await write_stream(answer, winner.batches, renderer)
 
-        await exchange.run(respond)
+        await exchange.run(metered(gateway, config, exchange, respond))
     finally:
         answer.facts |= exchange.facts()
 

@@ -15,6 +15,7 @@ from uniapi.frontend.asgi import FORM, Answer, Request
 from uniapi.frontend.auth import authenticate
 from uniapi.frontend.exchange import Exchange, first_answer
 from uniapi.frontend.gateway import Gateway
+from uniapi.frontend.metering import estimated, metered
 from uniapi.frontend.parse_relay import media_types, parse_form, parse_json
 from uniapi.frontend.sse_writer import failure_event
 from uniapi.race import Leg
@@ -48,13 +49,15 @@ async def _serve(endpoint: str, gateway: Gateway, request: Request, answer: Answ
         request.refuse_by_headers(config.preferences.max_request_body_bytes, media_types(endpoint))
         exchange.key = key = authenticate(config, request.headers)
         asked = await _parsed(endpoint, gateway, config, key, request)
-        exchange.ask = Ask(asked.model, endpoint, asked.size, asked.stream)
+        exchange.ask = Ask(
+            asked.model, endpoint, asked.size, estimated(asked.fields), stream=asked.stream
+        )
 
         async def respond(nursery: trio.Nursery) -> bytes:
             await moderation.check_relay(gateway, config, exchange, asked)
             return await _answered(gateway, config, exchange, asked, nursery)
 
-        await exchange.run(respond)
+        await exchange.run(metered(gateway, config, exchange, respond))
     finally:
         answer.facts |= exchange.facts()
 
