@@ -631,3 +631,33 @@ def test_any_json_is_a_conversation_or_a_400(messages: list[Json], fields: dict[
     except ApiError as error:
         found = error
     assert isinstance(found, Conversation) or found.status == 400
+
+
+def test_arguments_that_could_not_be_sent_on_are_kept_as_text() -> None:
+    for written in ('{"a":1e999}', '{"a":"\\ud800"}'):
+        turns = read(
+            {"role": "user", "content": "x"},
+            {
+                "role": "assistant",
+                "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": written}}],
+            },
+            {"role": "tool", "tool_call_id": "a", "content": "y"},
+        ).turns
+        match turns[1].blocks:
+            case (ToolUse(arguments=arguments),):
+                assert arguments == {"_raw": written}
+            case other:
+                raise AssertionError(other)
+
+
+def test_a_signature_beside_the_text_comes_back_with_it() -> None:
+    turns = read(
+        {"role": "user", "content": "x"},
+        {
+            "role": "assistant",
+            "content": "y",
+            "extra_content": {"google": {"thought_signature": "c2ln"}},
+        },
+        {"role": "user", "content": "z"},
+    ).turns
+    assert turns[1].blocks == (Text("y", signature="c2ln"),)

@@ -65,7 +65,10 @@ def provider(section: Section) -> Provider | None:
     aws_key = section.get("aws_access_key", secret)
     base_url = section.get("base_url", _base_url)
     if section.node_of("base_url") is None and not (
-        project or account or aws_key or engine == "aws"
+        project
+        or account
+        or aws_key
+        or engine in {"aws", "vertex", "vertex-gemini", "vertex-claude"}
     ):
         section.at.error(
             section.node,

@@ -128,7 +128,7 @@ def _hinted(blocks: list[Block], cache: JsonObject | None) -> list[Block]:
 
 def _assistant(entry: _Entry, message: JsonObject, param: str, cache: JsonObject | None) -> None:
     blocks: list[Block] = [*thoughts(message)]
-    blocks += parts(message.get("content"), f"{param}.content")
+    blocks += _signed(parts(message.get("content"), f"{param}.content"), message)
     refusal = maybe_text(message.get("refusal"), f"{param}.refusal")
     if refusal:
         blocks.append(Refusal(refusal))
@@ -143,6 +143,16 @@ def _assistant(entry: _Entry, message: JsonObject, param: str, cache: JsonObject
         _ask(entry, use, f"{param}.function_call")
         blocks.append(use)
     entry.blocks += _hinted(blocks, cache)
+
+
+def _signed(blocks: Sequence[Block], message: JsonObject) -> Sequence[Block]:
+    """The last text with the message's own signature, where Google put one beside the text."""
+    signature = thought_signature(message)
+    match blocks:
+        case [*before, Text() as last] if signature and last.signature is None:
+            return [*before, replace(last, signature=signature)]
+        case _:
+            return blocks
 
 
 def thoughts(message: JsonObject) -> list[Thinking]:
@@ -207,6 +217,7 @@ def _arguments(value: Json, param: str) -> JsonObject:
     written = text(value, param)
     try:
         parsed = codec.loads(written) if written.strip() else None
+        codec.dumps(parsed)  # 1e999 and a lone surrogate parse, and could not be sent on
     except ValueError:
         return {RAW: written}
     match parsed:

@@ -27,6 +27,8 @@ from uniapi.relay import RelayRequest
 _CHAT: Final = "chat/completions"
 _NEW: Final = re.compile(r"o\d|gpt-5")  # families that renamed max_tokens
 _JSON: Final = "application/json"
+# Between the id of a tool call and the signature that rides in it, as the Gemini engine has it.
+_SIGNED: Final = "_sig_"
 _TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 
 
@@ -48,6 +50,7 @@ class OpenAI(Engine):
             body = _without_tools(body)
         if not provider.image:
             body = _without_images(body)
+        body = _with_plain_ids(body)
         if chat.stream:
             options = body.get("stream_options")
             body["stream_options"] = {
@@ -183,6 +186,42 @@ def _plain_turn(message: Json) -> Json:
         return message
     rest = {k: v for k, v in message.items() if k not in {"tool_calls", "function_call"}}
     return rest if rest.get("content") else None
+
+
+def _with_plain_ids(body: JsonObject) -> JsonObject:
+    """Tool call ids without another provider's signature: OpenAI takes 40 characters at most."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not any(_is_signed(message) for message in messages):
+        return body
+    return {**body, "messages": [_with_plain_id(message) for message in messages]}
+
+
+def _is_signed(message: Json) -> bool:
+    match message:
+        case {"tool_call_id": str(identity)}:
+            return _SIGNED in identity
+        case {"tool_calls": list(calls)}:
+            return any(
+                isinstance(call, dict) and _SIGNED in str(call.get("id", "")) for call in calls
+            )
+        case _:
+            return False
+
+
+def _with_plain_id(message: Json) -> Json:
+    match message:
+        case {"tool_call_id": str(identity)}:
+            return {**message, "tool_call_id": identity.partition(_SIGNED)[0]}
+        case {"tool_calls": list(calls)}:
+            plain: list[Json] = [
+                {**call, "id": str(call.get("id", "")).partition(_SIGNED)[0]}
+                if isinstance(call, dict)
+                else call
+                for call in calls
+            ]
+            return {**message, "tool_calls": plain}
+        case _:
+            return message
 
 
 def _without_images(body: JsonObject) -> JsonObject:
