@@ -209,19 +209,19 @@ def _is_signed(message: Json) -> bool:
 
 
 def _with_plain_id(message: Json) -> Json:
-    match message:
-        case {"tool_call_id": str(identity)}:
-            return {**message, "tool_call_id": identity.partition(_SIGNED)[0]}
-        case {"tool_calls": list(calls)}:
-            plain: list[Json] = [
-                {**call, "id": str(call.get("id", "")).partition(_SIGNED)[0]}
-                if isinstance(call, dict)
-                else call
-                for call in calls
-            ]
-            return {**message, "tool_calls": plain}
-        case _:
-            return message
+    if not isinstance(message, dict) or not _is_signed(message):
+        return message
+    plain = dict(message)
+    if isinstance(identity := plain.get("tool_call_id"), str):
+        plain["tool_call_id"] = identity.partition(_SIGNED)[0]
+    if isinstance(calls := plain.get("tool_calls"), list):
+        plain["tool_calls"] = [
+            {**call, "id": str(call.get("id", "")).partition(_SIGNED)[0]}
+            if isinstance(call, dict)
+            else call
+            for call in calls
+        ]
+    return plain
 
 
 def _without_images(body: JsonObject) -> JsonObject:
