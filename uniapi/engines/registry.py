@@ -1,38 +1,76 @@
-"""Which engine speaks to which provider."""
+"""Which engine speaks to which provider.
+
+Nothing here names an engine: whatever modules of this package define is found, so that adding a
+provider is adding one file.
+"""
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from inspect import isabstract
+from types import ModuleType
 from typing import Final
 
+from uniapi import engines
 from uniapi.config.types import Provider
-from uniapi.engines.anthropic import Anthropic
-from uniapi.engines.azure import Azure
 from uniapi.engines.base import Engine
-from uniapi.engines.bedrock import Bedrock
-from uniapi.engines.cloudflare import Cloudflare
-from uniapi.engines.cohere import Cohere
-from uniapi.engines.gemini import Gemini
 from uniapi.engines.google_auth import is_claude
-from uniapi.engines.groq import Groq
-from uniapi.engines.openai import OpenAI
-from uniapi.engines.openrouter import OpenRouter
-from uniapi.engines.vertex_anthropic import VertexAnthropic
-from uniapi.engines.vertex_gemini import VertexGemini
 
-ENGINES: Final[tuple[Engine, ...]] = (
-    OpenAI(),
-    Anthropic(),
-    Azure(),
-    Cloudflare(),
-    Groq(),
-    OpenRouter(),
-    Bedrock(),
-    Cohere(),
-    Gemini(),
-    VertexGemini(),
-    VertexAnthropic(),
-)
-_BY_NAME: Final = {name: engine for engine in ENGINES for name in engine.names}
+# A model of each kind that the choice of an engine may hinge on: a Vertex provider serves both.
+_KINDS: Final = ("", "claude")
+
+
+def collected() -> tuple[Engine, ...]:
+    """One of every engine in this package, by module and then as they are written.
+
+    Raises:
+        ValueError: two engines go by one name.
+    """
+    path, here = engines.__path__, engines.__name__
+    names = sorted({f"{here}.{module.name}" for module in pkgutil.iter_modules(path)})
+    found = [
+        engine() for name in names if name != __name__ for engine in _defined(import_module(name))
+    ]
+    by_name(found)
+    return tuple(found)
+
+
+def by_name(found: Iterable[Engine]) -> Mapping[str, Engine]:
+    """Engines by all their names.
+
+    Raises:
+        ValueError: two of them go by one name.
+    """
+    named: dict[str, Engine] = {}
+    for engine in found:
+        for name in engine.names:
+            if name in named:
+                one, other = type(named[name]), type(engine)
+                raise ValueError(f"two engines are called {name!r}: {_shown(one)}, {_shown(other)}")
+            named[name] = engine
+    return named
+
+
+def _defined(module: ModuleType) -> Iterator[type[Engine]]:
+    """The concrete engines written in a module: what it only imports belongs elsewhere."""
+    for value in vars(module).values():
+        if (
+            isinstance(value, type)
+            and issubclass(value, Engine)
+            and value.__module__ == module.__name__
+            and not isabstract(value)
+        ):
+            yield value
+
+
+def _shown(engine: type[Engine]) -> str:
+    return f"{engine.__module__}.{engine.__qualname__}"
+
+
+ENGINES: Final = collected()
+_BY_NAME: Final = by_name(ENGINES)
 
 
 def engine_for(provider: Provider, upstream: str) -> Engine | None:
@@ -47,3 +85,9 @@ def engine_for(provider: Provider, upstream: str) -> Engine | None:
         return _BY_NAME.get(provider.engine)
     best = max(ENGINES, key=lambda engine: engine.claims(provider, upstream))
     return best if best.claims(provider, upstream) > 0 else None
+
+
+def engines_for(provider: Provider) -> tuple[Engine, ...]:
+    """Every engine that speaks to the provider, whatever the model: more than one on Vertex."""
+    found = (engine_for(provider, kind) for kind in _KINDS)
+    return tuple(dict.fromkeys(engine for engine in found if engine is not None))
