@@ -121,11 +121,9 @@ def _canonical_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, st
 
 
 def _canonical_query(query: str) -> str:
-    """The pairs in order of their encoded names and values, each encoded the one right way."""
-    pairs = (pair.partition("=") for pair in query.split("&") if pair)
-    return "&".join(
-        sorted(
-            f"{quote(unquote(name), safe='-_.~')}={quote(unquote(value), safe='-_.~')}"
-            for name, _, value in pairs
-        )
+    """The pairs in order of their encoded names, then values; each encoded the one right way."""
+    pairs = sorted(
+        (quote(unquote(name), safe="-_.~"), quote(unquote(value), safe="-_.~"))
+        for name, _, value in (pair.partition("=") for pair in query.split("&") if pair)
     )
+    return "&".join(f"{name}={value}" for name, value in pairs)
