@@ -62,7 +62,7 @@ api_keys:
     preferences: {{SCHEDULING_ALGORITHM: fixed_priority}}
 preferences:
   cooldown_period: 0
-  model_timeout: {{f-stall: 1}}
+  model_timeout: {{f-stall: 0.3}}
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.e2e.running import KEY, closed_port, ran, running
 from uniapi import __version__
+from uniapi.cli import main
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "config"
 SECRET = "sk-very-secret-0123456789"
@@ -76,13 +78,22 @@ def test_version_and_help_need_no_config(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--port", "70000"], ["--nonsense"], ["--grace", "soon"], ["--certfile", "x"], ["a", "b"]],
+    [["--port", "70000"], ["--nonsense"], ["--grace", "soon"], ["--grace", "-1"], ["a", "b"]],
 )
-def test_a_command_line_it_cannot_follow_is_2(tmp_path: Path, arguments: list[str]) -> None:
-    status, _, err = ran(tmp_path, *arguments)
-    assert status == 2
-    assert err
-    assert "Traceback" not in err
+def test_a_command_line_it_cannot_follow_is_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: uniapi" in capsys.readouterr().err
+
+
+def test_a_certificate_without_its_key_is_a_command_line_it_cannot_follow(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--certfile", "x"]) == 2
+    assert "go together" in capsys.readouterr().err
 
 
 def test_check_says_what_is_well(tmp_path: Path) -> None:
@@ -117,14 +128,21 @@ def test_check_without_anything_to_check_is_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [BROKEN, WRONG, ""], ids=["syntax", "meaning", "empty"])
-def test_a_broken_config_never_starts_and_never_shows_a_secret(tmp_path: Path, text: str) -> None:
+def test_a_broken_config_never_starts_and_never_shows_a_secret(
+    tmp_path: Path,
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     written(tmp_path, text)
     status, out, err = ran(tmp_path, "--port", "0")
     assert status == 1
     assert "not started" in err
     assert "api.yaml:" in err
     assert "server.started" not in err
-    for said in (out, err, *ran(tmp_path, "check")[1:]):
+    monkeypatch.chdir(tmp_path)
+    assert main(["check"]) == 1
+    for said in (out, err, *capsys.readouterr()):
         assert SECRET not in said
         assert KEY not in said
         assert "Traceback" not in said
@@ -161,11 +179,17 @@ def test_a_config_may_come_from_an_address(tmp_path: Path, web: str) -> None:
 
 
 def test_an_address_without_a_config_never_starts(tmp_path: Path, web: str) -> None:
-    for url in (f"{web}/missing.yaml", f"http://127.0.0.1:{closed_port()}/x", "ftp://x/y"):
-        status, _, err = ran(tmp_path, "--port", "0", env={"CONFIG_URL": url})
-        assert status == 1, url
-        assert "not started" in err
-        assert "Traceback" not in err
+    urls = [f"{web}/missing.yaml", f"http://127.0.0.1:{closed_port()}/x", "ftp://x/y"]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(running(tmp_path, "--port", "0", env={"CONFIG_URL": url}))
+            for url in urls
+        ]
+        for process, url in zip(processes, urls, strict=True):
+            assert process.status() == 1, url
+            said = "".join(process.err)
+            assert "not started" in said
+            assert "Traceback" not in said
 
 
 def test_a_config_may_come_from_a_file_address(tmp_path: Path) -> None:
