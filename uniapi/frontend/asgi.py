@@ -97,7 +97,7 @@ class Request:
 
         Args:
             limit: bytes of a body.
-            types: the content types that are read here; none at all is taken for the first.
+            types: the content types that are read here; none at all is taken for JSON.
 
         Raises:
             ApiError: 413 for a declared size above `limit`, 415 for an encoding or a type that
@@ -113,8 +113,8 @@ class Request:
                 f"content-encoding {encoding!r} is not accepted here; send plain JSON",
                 code="unsupported_content_encoding",
             )
-        kind = self.media_type
-        if kind and kind not in types and not (kind.endswith("+json") and JSON in types):
+        kind = self.media_type or JSON
+        if kind not in types and not (kind.endswith("+json") and JSON in types):
             known = " or ".join(one for one in (JSON, FORM) if one in types)
             raise ApiError(
                 415,

@@ -156,7 +156,7 @@ async def _asked(
     fields: dict[str, Json] = {"model": model, "input": texts}
     request = RelayRequest(relay.MODERATIONS, model, fields, size=len(codec.dumps(fields)))
     line = Line(gateway.client, gateway.credentials, config, exchange.request.headers)
-    ask = Ask(model, relay.MODERATIONS, request.size)
+    ask = Ask(model=model, endpoint=relay.MODERATIONS, size=request.size)
     refused: ApiError | None = None
     body = b""
     async with trio.open_nursery() as nursery:
