@@ -11,7 +11,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
-from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.worker_context import WorkerContext
@@ -77,7 +77,10 @@ def test_what_our_http2_overrides_is_what_theirs_calls() -> None:
         assert inspect.iscoroutinefunction(vars(H2Protocol)[name]), name
     assert "await self._handle_events(events)" in inspect.getsource(H2Protocol.handle)
     assert "self.stream_send," in inspect.getsource(H2Protocol._create_stream)
-    assert parameters(StreamBuffer.close) == ["self"]
+    assert "self.stream_buffers[" in inspect.getsource(H2Protocol.stream_send)
+    for name in ("close", "drain"):
+        assert parameters(vars(StreamBuffer)[name]) == ["self"]
+    assert BUFFER_HIGH_WATER == 32_768
 
 
 async def test_a_protocol_keeps_what_we_read_of_it(autojump_clock: trio.testing.MockClock) -> None:
@@ -92,7 +95,9 @@ async def test_a_protocol_keeps_what_we_read_of_it(autojump_clock: trio.testing.
     assert isinstance(one.connection, h11.Connection)
     two = H2Protocol(None, config, context, None, None, True, None, None, send)  # type: ignore[arg-type] # as above
     assert (two.streams, two.stream_buffers) == ({}, {})
-    assert not StreamBuffer(context.event_class)._complete
+    buffer = StreamBuffer(context.event_class)
+    assert buffer.buffer == b""
+    assert not buffer.complete
     assert not context.terminated.is_set()
     await context.terminated.set()
     assert context.terminated.is_set()
