@@ -317,6 +317,25 @@ async def test_a_non_ascii_path_in_http2_ends_that_connection_only(site: Site) -
     await site.settled()
 
 
+async def test_a_websocket_in_http2_is_refused_and_ends_alone(site: Site) -> None:
+    two = Two(await site.tls("h2"))
+    good = await two.ask(chat())
+    stream = two.http.get_next_available_stream_id()
+    head = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":path", "/v1/realtime"),
+        (":authority", "localhost"),
+        (":scheme", "https"),
+        ("sec-websocket-version", "13"),
+    ]
+    two.http.send_headers(stream, head)
+    await two.flush()
+    assert await two.until_ended(stream) in {"whole", "reset"}
+    assert two.heads.get(stream, {}).get(":status", "403").startswith("4")
+    assert await two.until_ended(good) == "whole"
+
+
 async def test_an_idle_http2_connection_is_closed_when_draining(site: Site) -> None:
     two = Two(await site.tls("h2"))
     health = await two.begin("GET", "/healthz")
