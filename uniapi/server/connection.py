@@ -128,6 +128,8 @@ class Connection:
             first = group.exceptions[0]
             log.warning("connection.broken", client=self._client, error=repr(first)[:300])
         finally:
+            with suppress(AttributeError):  # no handshake, no protocol
+                del self._protocol  # it holds our `_send`: 40 objects would wait for the collector
             await self._stream.aclose()
 
     def drain(self) -> None:
