@@ -178,7 +178,7 @@ def serve(options: argparse.Namespace) -> int:
         sys.stderr.write("uniapi: not started: the configuration has errors\n")
         return 1
     try:
-        port = options.port if options.port is not None else _port(os.environ.get("PORT", "8000"))
+        port = options.port if options.port is not None else _port(os.environ.get("PORT") or "8000")
     except argparse.ArgumentTypeError as error:
         sys.stderr.write(f"uniapi: PORT: {error}\n")
         return 2

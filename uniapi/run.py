@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 import trio
@@ -19,6 +21,13 @@ from uniapi.server.connection import Address
 from uniapi.server.serve import Bind, Server, TlsError, until_signalled
 from uniapi.state import State
 from uniapi.upstream.client import Client
+
+# What to do when listening fails.
+_CURE: Final = "this machine does not have that address: choose another with --host"
+_CURES: Final = {
+    errno.EADDRINUSE: "stop what uses it, or choose another with --port",
+    errno.EACCES: "ports below 1024 are for root: choose another with --port",
+}
 
 log = structlog.get_logger()
 
@@ -88,7 +97,7 @@ async def _serve(room: Gateway, server: Server, bind: Bind, shown: demo_run.Demo
         port = next((address[1] for address in addresses if address), bind.port)
         log.info(
             "server.started",
-            url=f"{scheme}://{bind.host}:{port}",
+            url=f"{scheme}://{_place(bind.host, port)}",
             version=__version__,
             providers=len(room.config.providers),
             keys=len(room.config.keys),
@@ -113,21 +122,24 @@ async def _serve(room: Gateway, server: Server, bind: Bind, shown: demo_run.Demo
             )
             status = 1
         except OSError as error:
-            place = f"{bind.host}:{bind.port}"
             sys.stderr.write(
-                f"uniapi: cannot listen on {place}: {error.strerror or error}\n"
-                "    fix: stop what uses it, or choose another with --port\n"
+                f"uniapi: cannot listen on {_place(bind.host, bind.port)}: "
+                f"{error.strerror or error}\n    fix: {_CURES.get(error.errno or 0, _CURE)}\n"
             )
             status = 1
         nursery.cancel_scope.cancel()
     return status
 
 
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _welcome(scheme: str, host: str, port: int, shown: demo_run.Demo) -> str:
     name = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
     curl = (
         f"curl -sS{'k' if scheme == 'https' else ''} "
-        f"{scheme}://{name}:{port}/v1/chat/completions "
+        f"{scheme}://{_place(name, port)}/v1/chat/completions "
         f"-H 'Authorization: Bearer {shown.key}' -H 'Content-Type: application/json' -d "
     )
     ask = f'"model":"{shown.model}","messages":[{{"role":"user","content":"Hello"}}]'

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import KEY, Process, closed_port, running, served, until
+from tests.e2e.running import KEY, Process, closed_port, ran, running, served, until
 from uniapi.codec import JsonObject
 from uniapi.demo import SIXTY, Behaviour, Provider
 
@@ -147,6 +147,37 @@ def test_a_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}: " in said
     assert "choose another with --port" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_that_is_not_ours_is_said_with_what_to_do(tmp_path: Path, host: str) -> None:
+    config(tmp_path)
+    status, _, said = ran(tmp_path, "--port", "0", "--host", host)
+    assert status == 1
+    assert f"cannot listen on {host}:0: " in said
+    assert "choose another with --host" in said
+    assert "Traceback" not in said
+
+
+def test_an_ipv6_address_is_written_as_urls_have_it(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("there is no IPv6 here")
+    with running(tmp_path, "--port", "0", "--host", "::1") as process:
+        assert process.url.startswith("http://[::1]:")
+        assert httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200
+        until(lambda: any("curl" in line for line in process.out), "the demo's command")
+        assert f" {process.url}/v1/chat/completions " in "".join(process.out)
+
+
+def test_an_empty_port_in_the_environment_is_none(tmp_path: Path) -> None:
+    config(tmp_path)
+    with running(tmp_path, "--port", "0", env={"PORT": "", "HOST": ""}) as process:
+        assert process.port
+    status, _, said = ran(tmp_path, env={"PORT": "http"})
+    assert (status, said.count("PORT: 'http' is not a port")) == (2, 1)
 
 
 def test_the_port_may_come_from_the_environment(tmp_path: Path) -> None:
