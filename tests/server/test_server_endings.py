@@ -69,6 +69,22 @@ async def test_100_continue_is_said_before_the_body_is_waited_for(
     assert (await wire.hear()).text() == SIXTY
 
 
+@pytest.mark.parametrize(
+    ("key", "length", "status"), [("sk-wrong", 50, 401), ("sk-client-0000", 100_000_000, 413)]
+)
+async def test_a_body_that_is_not_wanted_is_not_asked_for(
+    world: World, autojump_clock: MockClock, key: str, length: int, status: int
+) -> None:
+    world.provider("a")
+    wire = world.chain("a").connect()
+    await wire.stream.send_all(
+        post(b"", "expect: 100-continue", f"content-length: {length}", key=key)
+    )
+    heard = await everything(wire.stream)
+    assert heard.startswith(b"HTTP/1.1 %d " % status)
+    assert trio.current_time() == 0
+
+
 async def test_413_reaches_a_client_that_is_still_sending(
     world: World, autojump_clock: MockClock
 ) -> None:

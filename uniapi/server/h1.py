@@ -8,8 +8,9 @@ read, because the client's leaving has to be seen.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from itertools import chain
-from typing import Final
+from typing import Final, cast
 
 import h11
 import trio
@@ -18,6 +19,9 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, Scope
+from hypercorn.typing import ASGIReceiveCallable as Receive
+from hypercorn.typing import ASGISendCallable as Send
 
 from uniapi.errors import ApiError
 
@@ -62,8 +66,6 @@ class H1(H11Protocol):
     async def _handle_events(self) -> None:
         self._paused = False
         while True:
-            if self.connection.they_are_waiting_for_100_continue:
-                await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
@@ -89,8 +91,9 @@ class H1(H11Protocol):
                     return  # NEED_DATA, or the connection is over
 
     async def _create_stream(self, request: h11.Request) -> None:
+        waiting = self.connection.they_are_waiting_for_100_continue
         self.stream = HTTPStream(
-            self.app,
+            cast("AppWrapper", self._inviting) if waiting else self.app,
             self.config,
             self.context,
             self.task_group,
@@ -111,6 +114,20 @@ class H1(H11Protocol):
             )
         )
         self.keep_alive_requests += 1
+
+    async def _inviting(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, for a client that sends its body when it is told to go on.
+
+        It is told when the application first asks for it: who is refused keeps the body.
+        """
+
+        async def invite() -> ASGIReceiveEvent:
+            if self.connection.they_are_waiting_for_100_continue:
+                await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
+            return await receive()
+
+        app = cast("Callable[[Scope, Receive, Send], Awaitable[None]]", self.app)
+        await app(scope, invite, send)
 
     async def _maybe_recycle(self) -> None:
         """After an answer: serve what already waits, wait for more, or close."""
