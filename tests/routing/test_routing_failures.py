@@ -26,6 +26,7 @@ TABLE = {
     Kind.FIRST_TOKEN: (NEVER, True, Cools.AT_ONCE, False, True),
     Kind.IDLE: (NEVER, True, Cools.AT_ONCE, False, True),
     Kind.TOTAL: (NEVER, True, Cools.NEVER, False, True),
+    Kind.DEADLINE: (NEVER, False, Cools.NEVER, False, False),
     Kind.RATE_LIMIT: (KEY, True, Cools.WHEN_KEYS_COOL, True, True),
     Kind.KEY: (KEY, True, Cools.WHEN_KEYS_COOL, True, False),
     Kind.QUOTA: (KEY, True, Cools.WHEN_KEYS_COOL, True, False),
