@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,16 +15,17 @@ from uniapi.codec import JsonObject
 from uniapi.config.types import Provider
 from uniapi.conversation import without_images, without_tools
 from uniapi.conversation.read import conversation
-from uniapi.engines import failures
-from uniapi.engines.base import Call, Decoder, Engine, Recipient
+from uniapi.engines import cohere_relay, failures
+from uniapi.engines.base import Call, Decoder, Engine, Recipient, Relay
 from uniapi.engines.cohere_decoder import CohereDecoder
 from uniapi.engines.cohere_request import Request
 from uniapi.engines.openai import bearer, headers
-from uniapi.engines.overrides import override
+from uniapi.engines.overrides import override, override_own
 from uniapi.engines.urls import host_of
 from uniapi.errors import Failure, Kind
 from uniapi.events import Start
 from uniapi.framing import Framing
+from uniapi.relay import EMBEDDINGS, RelayRequest
 
 _BASE: Final = "https://api.cohere.com"
 _HOSTS: Final = (".api.cohere.com", ".api.cohere.ai")
@@ -64,6 +66,21 @@ class Cohere(Engine):
             framing="sse" if body.get("stream") is True else "json",
             notes=tuple(dict.fromkeys(request.notes)),
         )
+
+    def relay(self, request: RelayRequest, to: Recipient) -> Relay | None:
+        """`POST /v2/embed`; there is nothing else."""
+        if request.endpoint != EMBEDDINGS:
+            return None
+        channel = to.channel
+        body, notes = cohere_relay.asked(request, channel.upstream)
+        call = Call(
+            method="POST",
+            url=_place(channel.provider, "v2/embed"),
+            headers=headers(channel.provider, bearer(to.key), to.passed),
+            body=codec.dumps(override_own(body, channel)),
+            notes=notes,
+        )
+        return Relay(call, partial(cohere_relay.translate, request, channel.upstream))
 
     def decoder(self, chat: ChatRequest, framing: Framing, default: Start) -> Decoder:  # noqa: ARG002 - as the client streams or not
         """A decoder for either form."""

@@ -11,24 +11,26 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from uniapi import codec
+from uniapi import codec, relay
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider, Secret
 from uniapi.conversation import Conversation, without_images, without_tools
 from uniapi.conversation.read import conversation
-from uniapi.engines import gemini_errors
-from uniapi.engines.base import Call, Decoder, Engine, Recipient
+from uniapi.engines import gemini_embeddings, gemini_errors, gemini_images
+from uniapi.engines.base import Call, Decoder, Engine, Recipient, Relay
 from uniapi.engines.gemini_decoder import GeminiDecoder
 from uniapi.engines.gemini_family import family
 from uniapi.engines.gemini_media import Shelf, fetched_by_us
+from uniapi.engines.gemini_relay import Asked
 from uniapi.engines.gemini_request import Setting, request
 from uniapi.engines.openai import headers
-from uniapi.engines.overrides import override
+from uniapi.engines.overrides import override, override_own
 from uniapi.engines.urls import host_of
 from uniapi.errors import Failure
 from uniapi.events import Start
 from uniapi.framing import Framing
+from uniapi.relay import RelayRequest
 
 HOST: Final = "generativelanguage.googleapis.com"
 STREAM: Final = "streamGenerateContent"
@@ -76,6 +78,33 @@ class Gemini(Engine):
             framing="sse" if stream else "json",
             notes=notes,
         )
+
+    def relay(self, request: RelayRequest, to: Recipient) -> Relay | None:
+        """Embeddings and pictures in Google's words; there is nothing else."""
+        channel = to.channel
+        asked = self._asked(request, channel.upstream.rpartition("/")[2], int(to.now))
+        if asked is None:
+            return None
+        call = Call(
+            method="POST",
+            url=self.url(channel, asked.verb),
+            headers=headers(channel.provider, self.auth(channel.provider, to.key), to.passed),
+            body=codec.dumps(override_own(asked.body, channel)),
+            notes=asked.notes,
+        )
+        return Relay(call, asked.translate)
+
+    def _asked(self, request: RelayRequest, model: str, now: int) -> Asked | None:
+        imagen = "imagen" in model
+        match request.endpoint:
+            case relay.EMBEDDINGS:
+                return gemini_embeddings.asked(request, model, vertex=self.vertex)
+            case relay.IMAGES if imagen:
+                return gemini_images.imagen(request, now)
+            case relay.IMAGES | relay.IMAGE_EDITS if not imagen:
+                return gemini_images.painting(request, now)
+            case _:
+                return None
 
     def decoder(self, chat: ChatRequest, framing: Framing, default: Start) -> Decoder:
         """A fresh decoder."""
