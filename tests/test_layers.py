@@ -26,9 +26,11 @@ ALLOWED: dict[str, set[str]] = {
         "__init__",
     },
     "meter": {"config.types"},
-    "state": {"config.types", "meter"},
+    "waits": set(),
+    "state": {"config.types", "meter", "waits"},
     "routing": {"errors", "config.types", "state"},
-    "race": {"errors", "events", "routing"},
+    "patience": {"errors", "routing"},
+    "race": {"errors", "events", "routing", "patience"},
     "upstream": {
         "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
         "state", "race", "__init__",

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     FIRST_TOKEN = "first_token_timeout"  # noqa: S105 - a kind of timeout, not a secret
     IDLE = "idle_timeout"
     TOTAL = "total_timeout"
+    DEADLINE = "deadline"
+    """The request's own deadline passed, whoever was being asked."""
     RATE_LIMIT = "rate_limit"
     KEY = "key"
     """401, 403 or a provider's own words for a bad key."""

@@ -5,11 +5,15 @@ once whether it committed or failed, and the loop here decides what comes next f
 pure answers. An attempt's task is its `Leg`: a cancel scope whose deadline moves (`Patience`), a
 bounded channel of batches towards the writer, and what is known of how it went. `run_race`
 returns only when every leg but the winner's has hung up.
+
+Where hedging is allowed, a second channel is asked beside a first that is slow. Who commits first
+wins: the other is cancelled in that instant, so it cannot commit as well, and has hung up before
+the race is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Literal, TypeAlias
@@ -18,69 +22,15 @@ import trio
 
 from uniapi.errors import Failure, Kind
 from uniapi.events import Batch, Finish, Start, StreamFailed, Usage
-from uniapi.routing.timeouts import Timeouts
-from uniapi.routing.walk import Attempt, Walk
+from uniapi.patience import Patience
+from uniapi.routing.hedging import Hedging
+from uniapi.routing.walk import Attempt, Step, Walk
 
 # Batches the writer may lag behind before the upstream is no longer read. A batch is one read,
 # at most 64 KiB for all but giant events.
 _LAG: Final = 8
 
-Phase: TypeAlias = Literal["first", "idle", "total"]
-_KINDS: Final[dict[Phase, Kind]] = {
-    "first": Kind.FIRST_TOKEN,
-    "idle": Kind.IDLE,
-    "total": Kind.TOTAL,
-}
-
-
-class Patience:
-    """The one deadline of an attempt: moved by every token, resting while the client is slow."""
-
-    def __init__(self, timeouts: Timeouts, now: float) -> None:
-        """The clock of the first token starts here."""
-        self.scope = trio.CancelScope()
-        self._timeouts = timeouts
-        self._last = inf if timeouts.total is None else now + timeouts.total
-        self._phase: Phase = "first"
-        self._until = now + timeouts.first
-        self._rested_at = 0.0
-        self._set()
-
-    def token(self) -> None:
-        """Something that counts has come: the next wait is an idle one."""
-        self._phase = "idle"
-        self._until = trio.current_time() + self._timeouts.idle
-        self._set()
-
-    def rest(self) -> None:
-        """Our own client keeps us waiting: that is not the provider's silence."""
-        self._rested_at = trio.current_time()
-        self.scope.deadline = inf
-
-    def wake(self) -> None:
-        """The client took what we had: the clocks go on from where they stood."""
-        rested = trio.current_time() - self._rested_at
-        self._until += rested
-        self._last += rested
-        self._set()
-
-    def _set(self) -> None:
-        self.scope.deadline = min(self._until, self._last)
-
-    def expired(self) -> Failure:
-        """What the deadline that fired means."""
-        phase: Phase = "total" if self._last <= self._until else self._phase
-        limit = {
-            "first": self._timeouts.first,
-            "idle": self._timeouts.idle,
-            "total": self._timeouts.total,
-        }[phase]
-        said = {
-            "first": f"no first token within {limit:g} s",
-            "idle": f"silence of {limit:g} s between tokens",
-            "total": f"not complete within {limit:g} s",
-        }[phase]
-        return Failure(_KINDS[phase], said, 504, code="timeout")
+Why: TypeAlias = Literal["", "hedge", "rescue"]
 
 
 @dataclass(slots=True)
@@ -108,6 +58,32 @@ class Tally:
                     pass
 
 
+@dataclass(slots=True)
+class _Ring:
+    """The legs that are running; one of them may commit.
+
+    Attributes:
+        live: those that have neither committed nor failed.
+        winner: the one that has committed.
+    """
+
+    report: trio.MemorySendChannel[Leg]
+    live: list[Leg] = field(default_factory=list)
+    winner: Leg | None = None
+
+    def claim(self, leg: Leg) -> bool:
+        """Be the one that commits; False when another was first."""
+        if self.winner is not None:
+            return False
+        self.winner = leg
+        self.live.remove(leg)
+        for loser in self.live:
+            if loser.failure is None and loser.ended_at is None:
+                loser.drop()
+        self.report.send_nowait(leg)
+        return True
+
+
 @dataclass(slots=True, eq=False)
 class Leg:
     """One attempt as a task.
@@ -116,8 +92,11 @@ class Leg:
         attempt: what it asks whom.
         batches: what the writer reads; open once the leg has committed.
         patience: its deadline.
+        why: what it was started for, when not in its turn: to hedge or to rescue.
         tally: what it has read so far.
         failure: why it failed before commit; None while running and for a winner.
+        committed: output of it reaches the client.
+        dropped: nobody wants its answer any more.
         started_at, first_at, ended_at: on trio's clock, in seconds; None when not yet.
         closed: set when the upstream has been hung up on and nothing of the task is left.
     """
@@ -127,10 +106,12 @@ class Leg:
     started_at: float
     batches: trio.MemoryReceiveChannel[Batch]
     _send: trio.MemorySendChannel[Batch]
-    _report: trio.MemorySendChannel[Leg]
+    _ring: _Ring
+    why: Why = ""
     tally: Tally = field(default_factory=Tally)
     failure: Failure | None = None
     committed: bool = False
+    dropped: bool = False
     first_at: float | None = None
     ended_at: float | None = None
     closed: trio.Event = field(default_factory=trio.Event)
@@ -145,11 +126,17 @@ class Leg:
             self.first_at = trio.current_time()
         self.patience.token()
 
+    def drop(self) -> None:
+        """Stop it: it hangs up and is nobody's failure. `closed` tells when it has."""
+        self.dropped = True
+        self.patience.scope.cancel()
+
     async def pass_on(self, batch: Batch) -> None:
         """Hand a batch to the writer, committing with the first."""
         if not self.committed:
+            if not self._ring.claim(self):
+                await trio.sleep_forever()  # dropped by the winner: this is where it ends
             self.committed = True
-            self._report.send_nowait(self)
         self.tally.note(batch)
         try:
             self._send.send_nowait(batch)
@@ -163,14 +150,14 @@ class Leg:
         try:
             with self.patience.scope as scope:
                 await translate(self)
-            if scope.cancelled_caught:
+            if scope.cancelled_caught and not self.dropped:
                 await self._out_of_time()
         finally:
             self.ended_at = trio.current_time()
             self._send.close()
             self.closed.set()
             if not self.committed:
-                self._report.send_nowait(self)
+                self._ring.report.send_nowait(self)
 
     async def _out_of_time(self) -> None:
         failure = self.patience.expired()
@@ -186,7 +173,14 @@ Translate: TypeAlias = Callable[[Leg], Awaitable[None]]
 
 
 async def run_race(
-    nursery: trio.Nursery, walk: Walk, translate: Translate, trail: list[Leg]
+    nursery: trio.Nursery,
+    walk: Walk,
+    translate: Translate,
+    trail: list[Leg],
+    *,
+    deadline: float = inf,
+    hedging: Hedging | None = None,
+    why: Why = "",
 ) -> Leg | None:
     """Run attempts until one commits.
 
@@ -195,36 +189,94 @@ async def run_race(
         walk: decides who is next.
         translate: runs one attempt, calling `Leg.fail` or `Leg.pass_on`.
         trail: gets every leg, in the order they were started.
+        deadline: of the request, on trio's clock: no attempt begins after it or outlasts it.
+        hedging: when a second channel may be asked beside a slow first; None for never.
+        why: what the attempts are for.
 
     Returns:
-        The leg that committed, or None when the walk is at its end; it has the failures.
+        The leg that committed, or None when the walk or the time is at its end; the walk has the
+        failures.
     """
-    report_send, report = trio.open_memory_channel[Leg](inf)  # one report a leg, at most ten legs
-    while (step := walk.next(trio.current_time())) is not None:
-        if step.delay > 0:
-            await trio.sleep(step.delay)
-        leg = _start(nursery, step.attempt, translate, report_send)
+    # One report a leg, at most ten legs.
+    report_send, report = trio.open_memory_channel[Leg](inf)
+    ring = _Ring(report_send)
+
+    def start(step: Step, why: Why) -> None:
+        leg = _leg(step.attempt, ring, deadline, why)
+        ring.live.append(leg)
         trail.append(leg)
-        await report.receive()
+        nursery.start_soon(leg.run, translate)
+
+    while True:
         now = trio.current_time()
-        if leg.committed:
-            walk.succeeded(step.attempt, now)
+        if not ring.live and ring.winner is None:
+            step = walk.next(now)
+            if step is None or now + step.delay >= deadline:
+                return None
+            if step.delay > 0:
+                await trio.sleep(step.delay)
+            start(step, why)
+        leg = await _heard(report, ring.live, hedging, deadline)
+        if leg is None:
+            assert hedging is not None  # noqa: S101 - nobody else ends the wait early
+            step = hedging.ask(walk, trio.current_time())
+            if step is not None:
+                start(step, "hedge")
+        elif leg.committed:
+            await _settle(ring, leg, walk, hedging)
             return leg
-        failure = leg.failure or Failure(Kind.EMPTY, "the provider answered nothing", 502)
-        leg.failure = failure
-        walk.failed(step.attempt, failure, now)
-    return None
+        else:
+            ring.live.remove(leg)
+            _fail(leg, walk)
 
 
-def _start(
-    nursery: trio.Nursery,
-    attempt: Attempt,
-    translate: Translate,
-    report: trio.MemorySendChannel[Leg],
-) -> Leg:
+async def _heard(
+    report: trio.MemoryReceiveChannel[Leg],
+    live: Sequence[Leg],
+    hedging: Hedging | None,
+    deadline: float,
+) -> Leg | None:
+    """The next leg to commit or fail; None when it is time to hedge."""
+    due = inf
+    if hedging is not None and len(live) == 1:
+        wait = hedging.delay(live[0].attempt)
+        due = inf if wait is None else live[0].started_at + wait
+    if due >= deadline:
+        return await report.receive()
+    with trio.move_on_at(due):
+        return await report.receive()
+    try:
+        return report.receive_nowait()  # it has reported in the same instant
+    except trio.WouldBlock:
+        return None
+
+
+async def _settle(ring: _Ring, winner: Leg, walk: Walk, hedging: Hedging | None) -> None:
+    """One has committed: the others hang up, and what was learnt is written down."""
+    for loser in ring.live:
+        await loser.closed.wait()
+    now = trio.current_time()
+    walk.succeeded(winner.attempt, now)
+    for loser in ring.live:
+        if not loser.dropped:
+            _fail(loser, walk)  # it failed in the same instant
+    if hedging is not None:
+        for leg in (winner, *ring.live):
+            until = leg.first_at or leg.ended_at or now  # a loser's wait was at least so long
+            hedging.waited(leg.attempt, until - leg.started_at)
+        dropped = sum(leg.dropped for leg in ring.live)
+        hedging.settled(won=winner.why == "hedge", losers=dropped)
+
+
+def _fail(leg: Leg, walk: Walk) -> None:
+    failure = leg.failure or Failure(Kind.EMPTY, "the provider answered nothing", 502)
+    leg.failure = failure
+    walk.failed(leg.attempt, failure, trio.current_time())
+
+
+def _leg(attempt: Attempt, ring: _Ring, deadline: float, why: Why) -> Leg:
     send, receive = trio.open_memory_channel[Batch](_LAG)
     now = trio.current_time()
     # The scope exists before its task does: a deadline in the same tick finds it.
-    leg = Leg(attempt, Patience(attempt.timeouts, now), now, receive, send, report)
-    nursery.start_soon(leg.run, translate)
-    return leg
+    patience = Patience(attempt.timeouts, now, deadline)
+    return Leg(attempt, patience, now, receive, send, ring, why)

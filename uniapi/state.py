@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from uniapi.config.types import Config, ModelName, Provider
 from uniapi.meter import Meter
+from uniapi.waits import Budget, Waits
 
 MAX_TURNS = 10_000  # (client key, model) pairs; a hostile listing may rename its models for ever
 MAX_METERS = 10_000  # buckets; as above
@@ -110,6 +111,8 @@ class State:
         self._discoveries: dict[str, Discovery] = {}
         self.counters: Counter[str] = Counter()
         """Event name to how often it happened; names are constants of the code."""
+        self.waits = Waits()
+        self.budget = Budget()
 
     # Scheduling
 
@@ -258,6 +261,8 @@ class State:
             *((Scope.PROVIDER, name, digest) for name, digest in pools),
         }
         self._meters = {at: meter for at, meter in self._meters.items() if at[:3] in owners}
+        self.waits.keep(providers)
+        self.budget.keep(keys)
         self._discoveries = {
             name: found
             for name, found in self._discoveries.items()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil, inf
 from random import Random
 
 import trio
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.kit.world import config_of
+from uniapi.config.types import Hedge
 from uniapi.errors import Failure, Kind
 from uniapi.events import Batch, StreamFailed, Text
 from uniapi.race import Leg, run_race
+from uniapi.routing.hedging import hedging_for
 from uniapi.routing.plan import Ask, make_plan
 from uniapi.routing.walk import Walk
 from uniapi.state import State
@@ -40,6 +43,7 @@ class Scene:
     kind: Kind = Kind.SERVER
     then: float = 0.0
     breaks: bool = False
+    hangs_up_in: float = 0.0
 
 
 SCENES = st.builds(
@@ -63,19 +67,33 @@ class Ran:
     open_now: int
     ended_at: float
     failures: tuple[Failure, ...]
+    most_in_flight: int = 0
 
 
-async def play(scenes: list[Scene]) -> Ran:
+async def play(
+    scenes: list[Scene],
+    hedge: Hedge | None = None,
+    deadline: float = inf,
+    state: State | None = None,
+) -> Ran:
     """Race through the scenes, one for each attempt, the last repeated."""
-    state, rng = State(), Random(1)  # noqa: S311 - a fixed seed, for jitter
+    rng = Random(1)  # noqa: S311 - a fixed seed, for jitter
+    state = state or State()
     plan = make_plan(CONFIG, state, CONFIG.keys[0], Ask("m"), 0.0, rng)
     walk = Walk(plan, CONFIG, state, rng)
-    open_now = 0
+    open_now = most = 0
+    hedging = hedging_for(
+        replace(CONFIG, preferences=replace(CONFIG.preferences, hedge=hedge)),
+        state,
+        CONFIG.keys[0],
+        stream=True,
+    )
 
     async def translate(leg: Leg) -> None:
-        nonlocal open_now
+        nonlocal open_now, most
         scene = scenes[min(leg.attempt.number, len(scenes)) - 1]
         open_now += 1
+        most = max(most, open_now)
         try:
             await trio.sleep(scene.wait)
             if not scene.commits:
@@ -88,16 +106,20 @@ async def play(scenes: list[Scene]) -> Ran:
             last = StreamFailed(Failure(Kind.CUT, "cut", 502)) if scene.breaks else Text("b")
             await leg.pass_on(Batch((last,)))
         finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(scene.hangs_up_in)
             open_now -= 1
 
     legs: list[Leg] = []
     batches: list[Batch] = []
     async with trio.open_nursery() as nursery:
-        winner = await run_race(nursery, walk, translate, legs)
+        winner = await run_race(nursery, walk, translate, legs, deadline=deadline, hedging=hedging)
         open_at_return = open_now
         if winner is not None:
             batches = [batch async for batch in winner.batches]
-    return Ran(legs, winner, batches, open_at_return, open_now, trio.current_time(), walk.failures)
+    return Ran(
+        legs, winner, batches, open_at_return, open_now, trio.current_time(), walk.failures, most
+    )
 
 
 @given(st.lists(SCENES, min_size=1, max_size=10))
@@ -109,6 +131,7 @@ def test_the_race_keeps_its_laws(scenes: list[Scene]) -> None:
     assert (ran.winner is None) == (committed == [])
     assert ran.open_at_return <= len(committed)
     assert ran.open_now == 0
+    assert ran.most_in_flight <= 1
     assert len(ran.legs) <= 10
     assert all(leg.closed.is_set() for leg in ran.legs)
     assert all(leg.failure is not None for leg in ran.legs if leg is not ran.winner)
@@ -125,6 +148,67 @@ def test_the_race_keeps_its_laws(scenes: list[Scene]) -> None:
         complete = ran.batches[-1].events == (Text("b"),)
         failed = isinstance(ran.batches[-1].events[-1], StreamFailed)
         assert complete != failed
+
+
+HEDGES = st.builds(
+    Hedge, after=st.sampled_from([0.5, 1.0, 3.0]), budget=st.sampled_from([0.0, 0.1, 1.0])
+)
+HEDGED = st.builds(
+    replace,
+    SCENES,
+    hangs_up_in=st.sampled_from([0.0, 0.25]),
+    wait=st.sampled_from([0.0, 0.5, 1.0, 3.0, LIMIT, LIMIT + 1]),
+)
+
+
+@given(
+    st.lists(HEDGED, min_size=1, max_size=10), HEDGES, st.sampled_from([inf, 0.0, 1.0, 3.5, 12.0])
+)
+@settings(max_examples=200, deadline=None)
+def test_the_laws_hold_with_hedges_and_a_deadline(
+    scenes: list[Scene], hedge: Hedge, deadline: float
+) -> None:
+    state = State()
+    ran = trio.run(play, scenes, hedge, deadline, state, clock=MockClock(autojump_threshold=0))
+    committed = [leg for leg in ran.legs if leg.committed]
+    assert len(committed) <= 1
+    assert (ran.winner is None) == (committed == [])
+    assert ran.open_at_return <= len(committed)  # a loser has hung up when the race is over
+    assert ran.open_now == 0
+    assert ran.most_in_flight <= 2
+    assert all(leg.closed.is_set() for leg in ran.legs)
+    hedges = [leg for leg in ran.legs if leg.why == "hedge"]
+    assert len(hedges) == state.counters["hedges"] <= (1 if hedge.budget else 0)
+    dropped = [leg for leg in ran.legs if leg.dropped]
+    assert len(dropped) == state.counters["attempts_cancelled"] <= 1
+    if ran.winner is None:
+        assert all(leg.failure is not None for leg in ran.legs)
+    assert len(ran.failures) == sum(leg.failure is not None for leg in ran.legs)
+    channels = [leg.attempt.channel.label for leg in ran.legs]
+    for leg in hedges:
+        assert channels.index(leg.attempt.channel.label) == ran.legs.index(leg)
+    for leg in ran.legs:
+        assert leg.started_at < deadline
+        if not leg.committed and leg.ended_at is not None:
+            assert leg.ended_at <= deadline + scenes[0].hangs_up_in + 0.25
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=25),
+    st.sampled_from([0.01, 0.1, 1 / 3, 0.5, 1.0]),
+)
+@settings(max_examples=20, deadline=None)
+def test_the_budget_of_hedges_is_kept_over_any_number_of_requests(
+    slow: list[bool], share: float
+) -> None:
+    state = State()
+    for number, is_slow in enumerate(slow, start=1):
+        scenes = [Scene(3.0 if is_slow else 0.1, commits=True), Scene(0.1, commits=True)]
+        clock = MockClock(autojump_threshold=0)
+        trio.run(play, scenes, Hedge(after=1.0, budget=share), inf, state, clock=clock)
+        assert state.counters["hedges"] <= ceil(round(number * share, 6))
+    if all(slow):
+        assert state.counters["hedges"] == ceil(round(len(slow) * share, 6))
 
 
 async def test_a_deadline_in_the_same_tick_as_the_start_is_kept(

@@ -99,6 +99,14 @@ MEANING: Final[Mapping[Kind, Meaning]] = MappingProxyType(
             cools_key=False,
             passing=True,
         ),
+        # Nor does a deadline, which is the client's; and there is no time for anybody else.
+        Kind.DEADLINE: Meaning(
+            SameChannel.NEVER,
+            next_channel=False,
+            cools_channel=Cools.NEVER,
+            cools_key=False,
+            passing=False,
+        ),
         Kind.RATE_LIMIT: Meaning(
             SameChannel.NEXT_KEY,
             next_channel=True,
@@ -133,7 +141,7 @@ _TELLING: Final[Mapping[Kind, int]] = MappingProxyType(
                 (Kind.RESET,),
                 (Kind.GARBAGE, Kind.EMPTY, Kind.TRIGGER, Kind.CUT),
                 (Kind.SERVER,),
-                (Kind.FIRST_TOKEN, Kind.IDLE, Kind.TOTAL),
+                (Kind.FIRST_TOKEN, Kind.IDLE, Kind.TOTAL, Kind.DEADLINE),
                 (Kind.KEY,),
                 (Kind.RATE_LIMIT, Kind.QUOTA),
                 (Kind.REQUEST,),
@@ -210,7 +218,7 @@ def _status(failure: Failure) -> int:
             return 429
         case Kind.KEY | Kind.QUOTA:
             return 429 if failure.kind is Kind.QUOTA and failure.status == 429 else 502
-        case Kind.FIRST_TOKEN | Kind.IDLE | Kind.TOTAL:
+        case Kind.FIRST_TOKEN | Kind.IDLE | Kind.TOTAL | Kind.DEADLINE:
             return 504
         case Kind.SERVER:
             return _SERVER.get(failure.status, 502)

@@ -137,13 +137,28 @@ class Walk:
             picked = self._pick(now)
             if picked is None:
                 break
-            place, not_before = picked
-            start = max(now, not_before, place.free_at())
-            if self._lets_others_first(place, now):
-                self._later.append(place)
-            elif self._counted(place, now, start):
-                return self._begin(place, now, start)
+            step = self._offered(*picked, now)
+            if step is not None:
+                return step
         return None
+
+    def beside(self, now: float) -> Step | None:
+        """An attempt on a channel not yet asked, while another is slow; None: none is left."""
+        while self._fresh and not (self._again or self._stopped) and self._left > 0:
+            picked = self._pick(now)
+            if picked is not None and (step := self._offered(*picked, now)) is not None:
+                return step
+        return None
+
+    def broke_off(self, attempt: Attempt, failure: Failure, now: float) -> None:
+        """Take in that an attempt failed after it had committed: its channel is not asked again."""
+        self._trail.append((attempt, failure))
+        place = self._begun[attempt.number - 1].place
+        meaning = MEANING[failure.kind]
+        self._stopped |= not meaning.next_channel
+        if meaning.cools_channel is not Cools.NEVER:
+            rest = channel_rest(self._config, attempt.channel, failure, keyless=False)
+            self._state.cool_channel(*place.at, now, rest)
 
     def failed(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """Take in how an attempt ended: who rests, and what it means for those to come."""
@@ -187,6 +202,15 @@ class Walk:
         """The request is over: a trial that was not finished is left to another."""
         for place in self._places:
             self._end_trial(place)
+
+    def _offered(self, place: Place, not_before: float, now: float) -> Step | None:
+        """The attempt on this channel; None when it has to wait its turn or has no room."""
+        start = max(now, not_before, place.free_at())
+        if self._lets_others_first(place, now):
+            self._later.append(place)
+        elif self._counted(place, now, start):
+            return self._begin(place, now, start)
+        return None
 
     def _pick(self, now: float) -> tuple[Place, float] | None:
         """Whose turn it is, and not before when."""
