@@ -1,4 +1,4 @@
-"""The command line: `uniapi [serve] [api.yaml]` and `uniapi check [api.yaml]`."""
+"""The command line: `uniapi [serve] [api.yaml]`, `uniapi check` and `uniapi explain`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Final
 
 from uniapi import __version__
 from uniapi.config import source
 from uniapi.config.read import Problem, Report, Severity, read, render
+from uniapi.config.types import ClientKey, Config, Secret
+from uniapi.explain import explain as explained
+from uniapi.routing.ask import Ask
 
-_COMMANDS: Final = ("serve", "check")
+_COMMANDS: Final = ("serve", "check", "explain")
 _ABOUT: Final = (
     "One OpenAI-format endpoint in front of every LLM provider you use. Configured by api.yaml in "
     "this folder, a path, or CONFIG_URL; without any of them it starts a demo."
@@ -35,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     match options.command:
         case "check":
             return check(options.config, os.environ, strict=options.strict)
+        case "explain":
+            return explain(options, os.environ)
         case _:
             return serve(options)
 
@@ -42,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uniapi", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"uniapi {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{serve,check}")
+    commands = parser.add_subparsers(dest="command", metavar="{serve,check,explain}")
     config = "path or URL of the configuration (default: api.yaml here, else CONFIG_URL)"
 
     serve_ = commands.add_parser("serve", help="run the gateway (the default)")
@@ -64,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     check_ = commands.add_parser("check", help="say everything that is wrong with a configuration")
     check_.add_argument("config", nargs="?", help=config)
     check_.add_argument("--strict", action="store_true", help="warnings are errors")
+
+    explain_ = commands.add_parser(
+        "explain", help="say who would be asked for a model, in which order, and why; asks nobody"
+    )
+    explain_.add_argument("model", help="as a client would name it")
+    explain_.add_argument("config", nargs="?", help=config)
+    explain_.add_argument(
+        "--key", help="whose request: one of api_keys, or its digest (default: the only one)"
+    )
+    explain_.add_argument("--stream", action="store_true", help="as a stream")
     return parser
 
 
@@ -158,6 +174,35 @@ def _summary(outcome: Outcome, errors: int, warnings: int) -> str:
         f"ok: {len(config.providers)} providers, {len(config.keys)} client keys, "
         f"{errors} errors, {warnings} warnings\n"
     )
+
+
+def explain(options: argparse.Namespace, env: Mapping[str, str]) -> int:
+    """Print what would happen to a request; 1 when nobody would be asked."""
+    outcome = read_config(options.config, env, Path.cwd())
+    config = outcome.report.config if outcome.report else None
+    if config is None:
+        sys.stderr.write(render(outcome.problems))
+        missing = "the configuration has errors" if outcome.found else "there is no configuration"
+        sys.stderr.write(f"uniapi: nothing to explain: {missing}\n")
+        return 1
+    key = _client_key(config, options.key)
+    if key is None:
+        known = "".join(
+            f"    {one.id}{'' if one.role is None else f' ({one.role})'}\n" for one in config.keys
+        )
+        said = "say whose request with --key" if options.key is None else "no such key"
+        sys.stderr.write(f"uniapi: {said}; there are, by their digests:\n{known}")
+        return 1
+    told = explained(config, key, Ask(options.model, stream=options.stream), Random())  # noqa: S311 - a draw of channels
+    sys.stdout.write(told.text)
+    return 0 if told.served else 1
+
+
+def _client_key(config: Config, shown: str | None) -> ClientKey | None:
+    """The key that was named by its text or its digest; unnamed, the only one there is."""
+    if shown is None:
+        return config.keys[0] if len(config.keys) == 1 else None
+    return config.keys_by_sha256.get(Secret(shown).sha256) or config.keys_by_id.get(shown)
 
 
 def serve(options: argparse.Namespace) -> int:
