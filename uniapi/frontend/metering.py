@@ -66,21 +66,21 @@ def metered(gateway: Gateway, config: Config, exchange: Exchange, respond: Respo
 
 
 def _settle(config: Config, state: State, key: ClientKey, ask: Ask, legs: Sequence[Leg]) -> None:
-    """Count the tokens of a request that is over: once for its client, and for every provider."""
+    """Count the tokens of a request that is over, for its client and for every provider.
+
+    The client pays for what it was told; when that was nothing yet, for the one it left.
+    """
     now = trio.current_time()
-    served = [leg for leg in legs if leg.failure is None]  # answered, or were still about to
+    served = [leg for leg in legs if leg.failure is None]  # they answered, or still might have
+    told = [leg for leg in served if leg.committed] or served[-1:]
+    client = limits.of_client(config, state, key, ask.model)
     for leg in served:
-        claims = limits.of_channel(leg.attempt.channel, leg.attempt.key)
-        limits.spend(state, claims, _spent(leg, ask), now)
-    if not served:
-        return
-    told = next((leg for leg in served if leg.committed), served[-1])
-    inner = (config.keys_by_id[digest] for digest in told.attempt.via)
-    claims = (
-        *limits.of_client(config, state, key, ask.model),
-        *(claim for one in inner for claim in limits.of_nested(one, ask.model)),
-    )
-    limits.spend(state, claims, _spent(told, ask), now)
+        attempt, spent = leg.attempt, _spent(leg, ask)
+        limits.spend(state, limits.of_channel(attempt.channel, attempt.key), spent, now)
+        if leg in told:
+            inner = (config.keys_by_id[digest] for digest in attempt.via)
+            nested = (claim for one in inner for claim in limits.of_nested(one, ask.model))
+            limits.spend(state, (*client, *nested), spent, now)
 
 
 def _spent(leg: Leg, ask: Ask) -> int:
