@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: run test help setup fmt lint type check e2e cover bench clean
+.PHONY: run test help setup fmt lint type check e2e cover bench sim clean
 
 run: .venv/.run ## run the gateway: api.yaml or CONFIG_URL when there is one, else the demo
 	@$(PY) -m uniapi $(ARGS)
@@ -40,6 +40,9 @@ cover: .venv/.dev ## tests with branch coverage and its gate
 	$(PY) -m coverage run -m pytest
 	$(PY) -m coverage combine -q
 	$(PY) -m coverage report
+
+sim: .venv/.dev ## the whole gateway on a virtual clock against scenarios drawn from seeds
+	$(PY) -m tests.sim.simulate --seeds $(or $(SEEDS),200)
 
 clean: ## remove what the other targets made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
