@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from uniapi.config.types import (
+    Algorithm,
+    AutoRetry,
     ByModel,
     Channel,
     ClientKey,
     Config,
     KeyPreferences,
+    KeySchedule,
     ModelName,
+    NestedKey,
+    OneProvider,
     Preferences,
     Provider,
     ProviderPreferences,
     RateLimit,
     RateLimits,
+    Rule,
     Secret,
     Unit,
     Window,
 )
+from uniapi.errors import Failure, Kind
 from uniapi.meter import SLOTS, Meter
 from uniapi.routing import limits
+from uniapi.routing.ask import Ask
+from uniapi.routing.plan import make_plan
+from uniapi.routing.walk import Walk
 from uniapi.state import State
 
 LONGEST_DELAY = 3.0  # seconds an attempt may be handed out before it begins
@@ -181,3 +192,76 @@ def test_keys_of_a_provider_have_a_bucket_each(asked: list[str], by_name: bool) 
             let_in.append(name)
     for name in "abc":
         assert let_in.count(name) == min(5, asked.count(name))
+
+
+outcomes = st.sampled_from(
+    [None, None, Kind.SERVER, Kind.RATE_LIMIT, Kind.EMPTY, Kind.KEY, Kind.REQUEST, Kind.FIRST_TOKEN]
+)
+visits = st.lists(
+    st.tuples(st.integers(0, 12), st.lists(outcomes, min_size=1, max_size=4)), max_size=40
+)
+
+
+@given(
+    visits,
+    st.lists(st.integers(0, 3), min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.sampled_from(Algorithm),
+    st.sampled_from(KeySchedule),
+    st.none() | st.integers(0, 6),
+    st.integers(),
+)
+def test_whatever_fails_no_provider_key_and_no_nested_key_gets_more_than_its_number(
+    arrivals: list[tuple[int, list[Kind | None]]],
+    pools: list[int],
+    limit: int,
+    algorithm: Algorithm,
+    schedule: KeySchedule,
+    retry: int | None,
+    seed: int,
+) -> None:
+    window = Window(limit, 4.0)
+    rule = RateLimits(per_model=False, rules=ByModel((), RateLimit((window,))))
+    own = ProviderPreferences(api_key_rate_limit=rule, api_key_schedule_algorithm=schedule)
+    providers = tuple(
+        Provider(
+            f"p{n}",
+            keys=tuple(Secret(f"p{n}k{k}") for k in range(keys)),
+            models=(ModelName("m", "m"),),
+            preferences=own,
+        )
+        for n, keys in enumerate(pools)
+    )
+    inner = ClientKey(Secret("inner"), preferences=KeyPreferences(algorithm, rate_limit=rule))
+    outer = ClientKey(
+        Secret("outer"),
+        (Rule(NestedKey(inner.id)), Rule(OneProvider("p0"))),
+        preferences=KeyPreferences(algorithm, AutoRetry(count=retry)),
+    )
+    config = Config(providers, (outer, inner), Preferences(cooldown_period=1.0))
+    state, rng, now = State(), Random(seed), 0.0  # noqa: S311 - a test's dice
+    starts: dict[tuple[str, str], Brute] = {}
+    for gap, script in arrivals:
+        now += gap / 4
+        through = set[str]()
+        walk = Walk(make_plan(config, state, outer, Ask("m"), now, rng), config, state, rng)
+        clock = now  # of this request; others arrive while it is under way
+        for outcome in script:
+            step = walk.next(clock)
+            if step is None:
+                break
+            clock += step.delay
+            attempt = step.attempt
+            at = (attempt.channel.provider.name, "" if attempt.key is None else attempt.key.digest)
+            starts.setdefault(at, Brute(window)).starts.append(clock)
+            for digest in set(attempt.via) - through:
+                starts.setdefault((digest, ""), Brute(window)).starts.append(clock)
+            through |= set(attempt.via)
+            if outcome is None:
+                walk.succeeded(attempt, clock)
+                break
+            walk.failed(attempt, Failure(outcome, "no", 500, retry_after=1.0), clock)
+        walk.close()
+        now = clock
+    for brute in starts.values():
+        assert brute.most_in_a_window() <= limit
