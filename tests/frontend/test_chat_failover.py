@@ -206,3 +206,20 @@ async def test_a_swapped_form_is_turned_round(world: World, autojump_clock: Mock
     assert streamed.events()[-1] == b"[DONE]"
     whole = await world.ask(stream=False)
     assert content(whole.json()) == SIXTY
+
+
+async def test_no_field_of_a_refusal_gives_a_key_away(
+    world: World, autojump_clock: MockClock
+) -> None:
+    said = (
+        b'{"error":{"message":"bad sk-up-a","type":"sk-up-a","code":"sk-up-a","param":"sk-up-a"}}'
+    )
+    world.provider("a", status=400, error=said)
+    world.chain("a")
+    heard = await world.ask()
+    assert heard.status == 400
+    assert b"sk-up-a" not in heard.body
+    world.provider("a", fault=Fault.ERROR_EVENT, at=3, error=said)
+    heard = await world.ask()
+    assert heard.status == 200
+    assert b"sk-up-a" not in heard.body

@@ -79,7 +79,10 @@ class Line:
             )
             await end_in(leg, failure)
         except _NETWORK as error:
-            await end_in(leg, self.clean(network_failure(error)))
+            failure = self.clean(network_failure(error))
+            if leg.committed:  # an answer that had begun was cut, whatever cut it
+                failure = replace(failure, kind=Kind.CUT)
+            await end_in(leg, failure)
         except FramingError as error:
             await end_in(leg, Failure(Kind.GARBAGE, f"the provider sent {error}", 502))
 
@@ -118,8 +121,17 @@ class Line:
         ]
 
     def clean(self, failure: Failure) -> Failure:
-        """The failure with the provider's words scrubbed of secrets."""
-        return replace(failure, message=scrub(failure.message, self.config))
+        """The failure with all of the provider's words scrubbed of secrets."""
+        return replace(
+            failure,
+            message=scrub(failure.message, self.config),
+            code=self._word(failure.code),
+            type=self._word(failure.type),
+            param=self._word(failure.param),
+        )
+
+    def _word(self, word: str | None) -> str | None:
+        return None if word is None else scrub(word, self.config)
 
 
 async def end_in(leg: Leg, failure: Failure) -> None:
