@@ -59,6 +59,11 @@ SPEECH = "/v1/audio/speech"
 SAY: Json = {"model": "m", "input": "x", "voice": "v"}
 DISGUISED = {
     "an error object": said(SAID),
+    "an error object by another name": Reply(dumps(SAID), "text/plain"),
+    "an error object without a name": Reply(dumps(SAID), ""),
+    "an error object in pieces": Reply(
+        kind="text/plain", pieces=[(n, bytes([byte])) for n, byte in enumerate(dumps(SAID))]
+    ),
     "an answer in JSON": said({"text": "hello"}),
     "a web page": Reply(b"<html>", "text/html"),
     "no bytes": Reply(b"", "audio/mpeg"),
@@ -75,6 +80,29 @@ async def test_speech_that_is_no_sound_goes_to_the_next_when_it_is(
     world.chain("a", "b", top=TEN)
     heard = await world.post(SPEECH, SAY)
     assert (heard.headers["content-type"], heard.body) == ("audio/wav", b"RIFF")
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("audio/pcm", b"{"),
+        ("application/octet-stream", b'{"no error": ' + b"x" * 3000),
+        ("text/plain", b"Hello"),
+    ],
+)
+async def test_what_only_begins_like_an_error_is_not_held(
+    kind: str, first: bytes, world: World, autojump_clock: MockClock
+) -> None:
+    world.fake("a", {SPEECH: Reply(kind=kind, pieces=[(1, first), (5, b"more")])})
+    world.chain("a")
+    heard = await world.post(SPEECH, SAY)
+    assert heard.arrivals == [(1, first), (5, b"more")]
+
+
+async def test_a_text_in_braces_is_a_text(world: World, autojump_clock: MockClock) -> None:
+    world.fake("a", {SPEECH: Reply(b'{"error": hello}', "text/plain")})
+    world.chain("a")
+    assert (await world.post(SPEECH, SAY)).body == b'{"error": hello}'
 
 
 @pytest.mark.parametrize(

@@ -8,38 +8,24 @@ that they are not an error in disguise.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from uniapi import codec
-from uniapi.codec import Json
-from uniapi.engines import failures
 from uniapi.engines.base import Call, Engine, Recipient, Relay, Translate
 from uniapi.errors import Failure, Kind
-from uniapi.events import Batch, Event, Start, Usage
+from uniapi.events import Batch
 from uniapi.framing import MAX_BODY, MAX_EVENT, FramingError, SseFramer
 from uniapi.race import Leg
-from uniapi.relay import SPEECH, RelayRequest
+from uniapi.relay import RelayRequest
+from uniapi.upstream import look
 from uniapi.upstream.attempt import Line, end_in
 from uniapi.upstream.client import Answer
 
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
 
-# Bytes of a JSON body that is parsed to see whether it is an error: takes 5 ms at most. Larger
-# ones (pictures, thousands of embeddings) would stop every other request for their own check.
-_PARSED: Final = 262_144
-_TAIL: Final = 2048  # bytes at the end of a larger one in which its usage is looked for
-_USAGE: Final = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
-_TYPED: Final = re.compile(
-    rb'"type"\s*:\s*"(?:image_generation|image_edit|transcript\.text|speech\.audio)\.(\w+)"'
-)
-_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_BLANK: Final = b" \t\r\n"
 _BINARY: Final = "application/octet-stream"
-_EMPTY: Final = Failure(Kind.EMPTY, "the provider sent an empty body", 502, code="empty_response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +85,7 @@ class _Passage:
         kind = answer.headers.get("content-type", "")
         plain = kind.partition(";")[0].strip().lower()
         if plain == "text/html":
-            await self._fail(_garbage("a web page"))
+            await self._fail(look.garbage("a web page"))
         elif plain == SSE:
             await self._events(answer, kind)
         elif self.of.request.whole or _is_json(plain):
@@ -125,7 +111,7 @@ class _Passage:
                 await self._fail(translated)
                 return
             body, kind = translated, JSON
-        found = look(body, self.of.request.endpoint)
+        found = look.whole(body, self.of.request.endpoint)
         if isinstance(found, Failure):
             await self._fail(found)
             return
@@ -133,14 +119,23 @@ class _Passage:
         await self.leg.pass_on(Batch(found, wire=body))
 
     async def _stream(self, answer: Answer, kind: str) -> None:
-        """Bytes as they come."""
+        """Bytes as they come; what may be an error object by another name is looked at first."""
+        sound = kind.lower().startswith("audio/")  # raw samples may begin with any byte
+        held = b""
         async for data in answer.body:
-            self.leg.token()
-            if data:
-                self._head(kind)
-                await self.leg.pass_on(Batch((), wire=data))
-        if not self.leg.committed:
-            await self._fail(_EMPTY)
+            if not data:
+                continue
+            self._token(data)
+            held += data
+            if self.leg.committed or sound or not look.may_be_error(held):
+                await self._pass_on(kind, (), held)
+                held = b""
+        if held and (failure := look.error_in(held)) is not None:
+            await self._fail(failure)
+        elif held:
+            await self._pass_on(kind, (), held)
+        elif not self.leg.committed:
+            await self._fail(look.EMPTY)
 
     async def _events(self, answer: Answer, kind: str) -> None:
         """Server-sent events as they come, once the first of them is none of an error."""
@@ -152,36 +147,37 @@ class _Passage:
             held += data
             if await self._event_failed(events):
                 return
-            unfinished = _unfinished(events, unfinished)
-            if (events or self.leg.committed) and (end := _events_end(held)):
+            unfinished = look.unfinished(events, unfinished)
+            end = look.events_end(held)
+            if end and (events or self.leg.committed):
                 await self._pass_on(kind, events, bytes(held[:end]))
-                del held[:end]
+            del held[:end]  # comments before the first event are no answer
         if await self._event_failed(rest := frames.end()):
             return
         if rest:
             await self._pass_on(kind, rest, bytes(held))
         if not self.leg.committed:
-            await self._fail(_EMPTY)
-        elif _unfinished(rest, unfinished):
+            await self._fail(look.EMPTY)
+        elif look.unfinished(rest, unfinished):
             await self._fail(Failure(Kind.CUT, "the stream ended without its last event", 502))
 
     async def _pass_on(self, kind: str, events: Sequence[bytes], wire: bytes) -> None:
         self._head(kind)
-        await self.leg.pass_on(Batch(tuple(_counted(events)), wire=wire))
+        await self.leg.pass_on(Batch(tuple(look.counted(events)), wire=wire))
 
     async def _event_failed(self, events: Sequence[bytes]) -> bool:
         """Take note of events: a token, or the end when one of them is an error."""
         if events:
             self.leg.token()
         for event in events:
-            if (failure := _error_in(event)) is not None:
+            if (failure := look.error_in(event)) is not None:
                 await self._fail(failure)
                 return True
         return False
 
     def _token(self, data: bytes) -> None:
         """Whatever is not blank moves the deadline: some servers send blanks to stay connected."""
-        if data.strip(_BLANK):
+        if data.strip(look.BLANK):
             self.leg.token()
 
     def _head(self, kind: str, *, whole: bool = False) -> None:
@@ -191,110 +187,14 @@ class _Passage:
         await end_in(self.leg, self.of.line.clean(failure))
 
 
-def look(body: bytes, endpoint: str) -> tuple[Event, ...] | Failure:
-    """What one JSON body tells: model and usage, or that it is no answer at all."""
-    start, end = body[:_TAIL].lstrip(_BLANK)[:1], body[-_TAIL:]
-    if len(body) > _PARSED and endpoint != SPEECH:
-        whole = start in {b"{", b"["} and end.rstrip(_BLANK)[-1:] in {b"}", b"]"}
-        return tuple(_usage_in(end)) if whole else _garbage("half a body")
-    if not body.strip(_BLANK):
-        return _EMPTY
-    try:
-        value = codec.loads(body)
-    except ValueError:
-        return _garbage("a body that is not JSON")
-    if _is_error(value):
-        return failures.in_band(value)
-    if endpoint == SPEECH:
-        return _garbage("JSON where audio was asked for")
-    return tuple(_facts(value))
-
-
 def _translated(translate: Translate, body: bytes) -> bytes | Failure:
-    if not body.strip(_BLANK):
-        return _EMPTY
+    if not body.strip(look.BLANK):
+        return look.EMPTY
     try:
         return translate(body)
     except ValueError as error:
-        return _garbage(f"an answer that cannot be read: {error}")
+        return look.garbage(f"an answer that cannot be read: {error}")
 
 
 def _is_json(plain: str) -> bool:
     return plain == JSON or plain.endswith("+json")
-
-
-def _is_error(value: Json) -> bool:
-    match value:
-        case {"error": dict() | str() as error} if error:
-            return True
-        case {"errors": [_, *_], "success": False} | {"object": "error"}:
-            return True
-        case _:
-            return False
-
-
-def _error_in(event: bytes) -> Failure | None:
-    """The failure an event is, when it is one; only events that may be are parsed."""
-    if b'"error"' not in event[:200]:
-        return None
-    try:
-        value = codec.loads(event)
-    except ValueError:
-        return None
-    return failures.in_band(value) if _is_error(value) else None
-
-
-def _events_end(data: bytearray) -> int:
-    """Where the last complete event ends; 0 when none does."""
-    return max(data.rfind(end) + len(end) if end in data else 0 for end in _ENDS)
-
-
-def _unfinished(events: Sequence[bytes], before: bool) -> bool:
-    """Whether a stream of OpenAI's own typed events still owes its last, after these."""
-    for event in events:
-        if (typed := _TYPED.search(event)) is not None:
-            before = typed[1] not in {b"completed", b"done"}
-    return before
-
-
-def _counted(events: Sequence[bytes]) -> Iterator[Event]:
-    """Usage, from the event that ends a stream of partial images or of a transcript."""
-    for event in events:
-        if b'"usage"' in event[-_TAIL:]:
-            yield from _usage_in(event[-_TAIL:])
-
-
-def _facts(value: Json) -> Iterator[Event]:
-    if not isinstance(value, dict):
-        return
-    if isinstance(model := value.get("model"), str):
-        yield Start(model=model)
-    yield from _usage(value.get("usage"))
-
-
-def _usage_in(tail: bytes) -> Iterator[Event]:
-    """Usage from the end of a body nobody parses."""
-    for found in [*_USAGE.finditer(tail)][-1:]:
-        try:
-            yield from _usage(codec.loads(found[1]))
-        except ValueError:
-            return
-
-
-def _usage(value: Json) -> Iterator[Usage]:
-    """Tokens, under chat's names (embeddings) or those of images and audio."""
-    if not isinstance(value, dict):
-        return
-    prompt = _number(value.get("prompt_tokens") or value.get("input_tokens"))
-    completion = _number(value.get("completion_tokens") or value.get("output_tokens"))
-    total = _number(value.get("total_tokens")) or prompt + completion
-    if total:
-        yield Usage(prompt, completion, total)
-
-
-def _number(value: Json) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _garbage(said: str) -> Failure:
-    return Failure(Kind.GARBAGE, f"the provider sent {said}", 502, code="bad_response")
