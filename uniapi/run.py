@@ -19,6 +19,7 @@ from uniapi.frontend.app import App
 from uniapi.frontend.gateway import Gateway
 from uniapi.server.connection import Address
 from uniapi.server.serve import Bind, Server, TlsError, until_signalled
+from uniapi.server.upkeep import keep_house
 from uniapi.state import State
 from uniapi.upstream.client import Client
 
@@ -71,6 +72,7 @@ async def gateway(config: Config | None, settings: Settings) -> int:
         bind = Bind(host, settings.port, settings.certfile, settings.keyfile)
         server = Server(App(room), bind, grace=settings.grace)
         background.start_soon(room.discovery.run)
+        background.start_soon(keep_house, room.client.sweep)
         status = await _serve(room, server, bind, shown)
         await room.client.aclose()
         await room.fetcher.aclose()

@@ -99,6 +99,10 @@ class Client:
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, aiter(stream), response)
 
+    async def sweep(self) -> int:
+        """Close direct connections that have been idle too long; how many that were."""
+        return await self._direct.sweep()
+
     def _proxy(self, proxy: Secret) -> httpx.AsyncBaseTransport:
         transport = self._proxied.get(proxy.digest)
         if transport is None:
