@@ -102,6 +102,8 @@ class Line:
         try:
             if answer.status >= 300:
                 failure = engine.failure(answer.status, answer.headers, await answer.error_body())
+                if answer.status == 401 and shown is not None and shown is not key:
+                    self.credentials.forget(channel.provider, shown)
                 await end_in(leg, self.clean(failure))
             else:
                 await talk.read(engine, call, answer)
