@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 import httpx
 import structlog
 import trio
 
-from uniapi.config.types import Channel, Config, ModelName, Provider
+from uniapi.config.types import Channel, Config, ModelName, Provider, Secret
 from uniapi.engines.base import Call, Engine, Recipient
-from uniapi.engines.registry import engine_for
-from uniapi.errors import ApiError, Failure
+from uniapi.engines.registry import engines_for
+from uniapi.errors import ApiError, Failure, Kind
 from uniapi.state import DiscoveryStatus, State
 from uniapi.upstream.client import Client, ProxyError, network_failure
 from uniapi.upstream.credentials import Credentials
@@ -27,6 +28,8 @@ TIMEOUT: Final = 20.0  # seconds for one listing
 REFRESH: Final = 1800.0  # seconds between listings of a provider that answered
 RETRY: Final = 60.0  # seconds until one that did not is asked again
 _MAX_LISTING: Final = 8_000_000  # bytes
+_MAX_KEYS: Final = 3  # keys tried for one listing
+_OF_THE_KEY: Final = frozenset({Kind.KEY, Kind.QUOTA, Kind.RATE_LIMIT})
 
 log = structlog.get_logger()
 
@@ -98,21 +101,34 @@ class Discovery:
         self._news = trio.Event()
 
     async def _ask(self, provider: Provider) -> tuple[ModelName, ...] | str:
-        """The models, or why they are not known."""
-        engine = engine_for(provider, "")
-        if engine is None:
-            return "no engine here speaks to this provider: set `engine:`, and `model:`"
-        own = provider.keys[0] if provider.keys else None
+        """The models, or why they are not known.
+
+        A provider of several dialects has a listing for each; what one of them brings counts,
+        whether the others can be had or not.
+        """
+        outcomes = [await self._listed(provider, engine) for engine in engines_for(provider)]
+        heard = [models for models in outcomes if not isinstance(models, str)]
+        if heard:
+            return tuple(dict.fromkeys(model for models in heard for model in models))
+        reasons = [reason for reason in outcomes if isinstance(reason, str)]
+        said = "no engine here speaks to this provider: set `engine:`, and `model:`"
+        return reasons[0] if reasons else said
+
+    async def _listed(self, provider: Provider, engine: Engine) -> tuple[ModelName, ...] | str:
+        """One listing, with the first key that may have it."""
+        keys = provider.keys[:_MAX_KEYS] or (None,)
+        refusal = ""
         try:
             with trio.fail_after(TIMEOUT):
-                key = await self._credentials.key(engine, provider, self._config(), own)
-                if isinstance(key, Failure):
-                    return key.message
-                to = Recipient(Channel(provider, "", ""), key, now=time.time())
-                call = engine.catalogue(to)
-                if call is None:
-                    return "this provider has no listing: write its models under `model:`"
-                return await self._fetch(provider, engine, call)
+                for own in keys:
+                    match await self._asked_with(own, provider, engine):
+                        case Failure() as failure:
+                            refusal = failure.message
+                            if failure.kind not in _OF_THE_KEY:
+                                break
+                        case known:
+                            return known
+                return refusal
         except trio.TooSlowError:
             return f"no listing within {TIMEOUT:g} s"
         except (httpx.TransportError, httpx.InvalidURL, ProxyError) as error:
@@ -122,21 +138,31 @@ class Discovery:
         except ValueError as error:
             return f"the listing cannot be read: {error}"
 
+    async def _asked_with(
+        self, own: Secret | None, provider: Provider, engine: Engine
+    ) -> tuple[ModelName, ...] | Failure | str:
+        key = await self._credentials.key(engine, provider, self._config(), own)
+        if isinstance(key, Failure):
+            return key
+        call = engine.catalogue(Recipient(Channel(provider, "", ""), key, now=time.time()))
+        if call is None:
+            return "this provider has no listing: write its models under `model:`"
+        return await self._fetch(provider, engine, call)
+
     async def _fetch(
         self, provider: Provider, engine: Engine, call: Call
-    ) -> tuple[ModelName, ...] | str:
+    ) -> tuple[ModelName, ...] | Failure | str:
         proxy = provider.preferences.proxy or self._config().preferences.proxy
         answer = await self._client.send(call, proxy)
         try:
             if answer.status >= 300:
-                body = await answer.error_body()
-                said = engine.failure(answer.status, answer.headers, body).message
-                return f"HTTP {answer.status}: {said}"
-            body = b""
+                failure = engine.failure(answer.status, answer.headers, await answer.error_body())
+                return replace(failure, message=f"HTTP {answer.status}: {failure.message}")
+            body = bytearray()
             async for part in answer.body:
                 body += part
                 if len(body) > _MAX_LISTING:
                     return f"a listing of over {_MAX_LISTING} bytes"
         finally:
             await answer.aclose()
-        return tuple(ModelName(name, name) for name in engine.models(body))
+        return tuple(ModelName(name, name) for name in engine.models(bytes(body)))
