@@ -104,6 +104,7 @@ DOUBTFUL = {
     "an epilogue": ONE + b"hello",
     "no end": ONE.removesuffix(b"--\r\n"),
     "an end without its line": ONE.removesuffix(b"\r\n--B--\r\n"),
+    "an end on the line of the data": ONE.replace(b"m\r\n--B--", b"mm--B--"),
     "blanks after a boundary": ONE.replace(b"--B\r\n", b"--B \r\n"),
     "a longer boundary": ONE.replace(b"--B\r\n", b"--BC\r\n"),
     "lines without CR": ONE.replace(b"\r\n", b"\n"),

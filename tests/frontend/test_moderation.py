@@ -123,6 +123,7 @@ async def test_the_last_user_text_is_what_is_looked_at(
     [
         ("/v1/moderations", {"input": "bad"}),
         (CHAT, {"model": "m", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+        (CHAT, {"model": "m", "messages": [{"role": "user", "content": " \n"}]}),
     ],
 )
 async def test_no_check_where_there_is_nothing_to_check(

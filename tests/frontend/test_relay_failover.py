@@ -30,6 +30,7 @@ FAULTS: dict[str, tuple[Reply, float | None, int]] = {
     "says blanks": (Reply(b" \n "), 0, 1),
     "sends a web page": (Reply(b"<html>", "text/html; charset=utf-8"), 0, 1),
     "sends half a body": (Reply(HALF), 0, 1),
+    "sends half a body by another name": (Reply(HALF, "text/plain"), 0, 1),
     "breaks off": (Reply(HALF, cut=True), None, 2),
     "hangs": (said(GOOD, delay=99), 10, 1),
     "drips blanks": (Reply(pieces=[(at, b" ") for at in range(60)]), 10, 1),
@@ -142,15 +143,45 @@ async def test_an_error_as_the_first_event_goes_to_the_next(
     assert (await world.post(IMAGES, PAINT)).body == done
 
 
+async def test_an_answer_without_end_goes_to_the_next(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uniapi.upstream.relayer.MAX_BODY", 1000)  # 64 MB take their time
+    world.fake("a", {PATH: Reply(pieces=[(0, b"[" * 500)] * 3)})
+    world.fake("b", {PATH: said(GOOD)})
+    world.chain("a", "b")
+    assert (await world.post(PATH, ASK)).json() == GOOD
+
+
+@pytest.mark.parametrize("path", [PATH, SPEECH, IMAGES])
+async def test_no_word_of_a_provider_gives_a_key_away(
+    path: str, world: World, autojump_clock: MockClock
+) -> None:
+    error: Json = {"error": {"message": "bad sk-up-a", "code": "sk-up-a", "param": "sk-up-a"}}
+    world.fake("a", {path: said(error)})
+    world.chain("a")
+    heard = await world.post(path, {"model": "m", "input": "x", "prompt": "p"})
+    assert heard.status == 502
+    assert b"bad [secret]" in heard.body
+    assert b"sk-up-a" not in heard.body
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         events(PARTIAL, ERROR),
+        events(PARTIAL, ERROR.strip()),
         events(PARTIAL, PARTIAL[:30], cut=True),
         events(PARTIAL, PARTIAL[:30]),
         events(PARTIAL),
     ],
-    ids=["reports an error", "breaks off", "is cut in an event", "is cut between events"],
+    ids=[
+        "reports an error",
+        "ends in an error",
+        "breaks off",
+        "is cut in an event",
+        "is cut between events",
+    ],
 )
 async def test_half_a_stream_ends_in_an_error_when_it(
     reply: Reply, world: World, autojump_clock: MockClock

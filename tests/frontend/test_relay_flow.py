@@ -140,6 +140,47 @@ async def test_partial_pictures_come_as_they_are_painted(
     assert asked == {"model": "m", "prompt": "p", "stream": True}
 
 
+async def test_signs_of_life_are_passed_on(world: World, autojump_clock: MockClock) -> None:
+    ping = b": still painting\n\n"
+    pieces = [(0.0, ping), (1.0, PARTIAL), (5.0, ping), (9.0, LAST)]
+    world.fake("a", {"/v1/images/generations": Reply(kind="text/event-stream", pieces=pieces)})
+    world.chain("a")
+    heard = await world.post(
+        "/v1/images/generations", {"model": "m", "prompt": "p", "stream": True}
+    )
+    assert heard.arrivals == pieces[1:]  # before the first event there is no answer
+
+
+async def test_a_stream_by_another_name_is_passed_on_as_it_comes(
+    world: World, autojump_clock: MockClock
+) -> None:
+    reply = Reply(kind="application/x-ndjson", pieces=[(1.0, b"[1]\n"), (2.0, b"[2]\n")])
+    world.fake("a", {"/v1/images/generations": reply})
+    world.chain("a")
+    heard = await world.post(
+        "/v1/images/generations", {"model": "m", "prompt": "p", "stream": True}
+    )
+    assert heard.headers["content-type"] == "application/x-ndjson"
+    assert heard.arrivals == [(1.0, b"[1]\n"), (2.0, b"[2]\n")]
+
+
+async def test_json_by_another_name_is_json(world: World, autojump_clock: MockClock) -> None:
+    world.fake("a", {"/v1/embeddings": said(VECTORS, kind="text/plain")})
+    world.chain("a")
+    heard = await world.post("/v1/embeddings", {"model": "m", "input": "x"})
+    assert (heard.headers["content-type"], heard.json()) == ("application/json", VECTORS)
+
+
+@pytest.mark.parametrize("kind", ["", "application/json; charset=utf-8", "application/a+json"])
+async def test_the_ways_clients_name_json(
+    kind: str, world: World, autojump_clock: MockClock
+) -> None:
+    world.fake("a", {"/v1/embeddings": said(VECTORS)})
+    world.chain("a")
+    heard = await world.post("/v1/embeddings", {"model": "m", "input": "x"}, kind)
+    assert heard.status == 200
+
+
 async def test_overrides_reach_the_model_they_name_and_no_other(
     world: World, autojump_clock: MockClock
 ) -> None:

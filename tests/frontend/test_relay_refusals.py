@@ -39,6 +39,15 @@ WRONG: list[tuple[str, Json | bytes, str, str]] = [
         "model",
         FORM,
     ),
+    *(
+        (
+            "/v1/audio/transcriptions",
+            form("B", ("model", b"m"), SOUND, (name, b"true"), (name, b"true")),
+            name,
+            FORM,
+        )
+        for name in ("stream", "response_format", "prompt")
+    ),
     (
         "/v1/audio/transcriptions",
         form("B", ("model", b"m"), SOUND, ("stream", b"maybe")),
