@@ -20,7 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "relay": {"codec", "multipart"},
     "framing": {"codec", "eventstream"},
     "splice": set(),
-    "config": {"codec", "__init__"},
+    "duration": set(),
+    "config": {"codec", "duration", "__init__"},
     "engines": {
         "codec", "errors", "events", "chat", "conversation", "framing", "relay", "config.types",
         "__init__",
@@ -36,8 +37,8 @@ ALLOWED: dict[str, set[str]] = {
         "state", "race", "__init__",
     },
     "frontend": {
-        "codec", "errors", "events", "chat", "multipart", "relay", "config.types", "state",
-        "routing", "race", "upstream", "__init__",
+        "codec", "errors", "events", "chat", "multipart", "relay", "splice", "duration",
+        "config.types", "state", "routing", "race", "upstream", "__init__",
     },
     "server": {"errors"},
     "log": set(),
@@ -59,7 +60,7 @@ KEPT: dict[str, set[str]] = {
 # The vocabulary and the pure rooms: no event loop, no clock, no network.
 PURE = (
     "codec", "errors", "events", "chat", "conversation", "eventstream", "framing", "multipart",
-    "relay", "splice", "engines", "routing", "state", "meter", "explain",
+    "relay", "splice", "duration", "engines", "routing", "state", "meter", "waits", "explain",
 )  # fmt: skip
 IMPURE = {"trio", "anyio", "time", "socket", "random"}
 PURE_EXCEPTIONS = {("routing", "random.Random"), ("explain", "random.Random")}

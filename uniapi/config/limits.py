@@ -9,10 +9,9 @@ from uniapi.config import yaml
 from uniapi.config.fields import At, by_model, named, text
 from uniapi.config.problems import shown
 from uniapi.config.types import ByModel, RateLimit, RateLimits, Silence, Unit, Window
+from uniapi.duration import parse_duration
 
-_SECONDS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0}
 _LONG: Final = {"h": 3600.0, "hr": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
-_DURATIONS: Final = _SECONDS | _LONG
 _WINDOWS: Final = _LONG | {
     "s": 1.0,
     "sec": 1.0,
@@ -26,17 +25,8 @@ _WINDOWS: Final = _LONG | {
     "year": 365 * 86400.0,
 }
 _SIZES: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{0,9})?|\.\d{1,9})\s*([a-z]*)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{0,9})?)\s*([kmgt]?)(i?)b?", re.ASCII)
 _RATE = re.compile(r"(\d{1,15})\s*(requests?|tokens?)?\s*/\s*([a-z]+)", re.ASCII)
-
-
-def parse_duration(value: str) -> float | None:
-    """Seconds from `90`, `2.5`, `300ms`, `5s`, `2m`, `1h` or `1d`; None when it is none of them."""
-    match = _DURATION.fullmatch(value.strip().lower())
-    if match is None or match[2] not in _DURATIONS:
-        return None
-    return float(match[1]) * _DURATIONS[match[2]]
 
 
 def duration(node: yaml.Node, at: At) -> float | None:

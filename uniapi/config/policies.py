@@ -8,10 +8,11 @@ from typing import Final
 from uniapi.config import yaml
 from uniapi.config.fields import At, Reader, entries, items, many, named, text
 from uniapi.config.keys import closest
-from uniapi.config.limits import parse_duration, size, span
+from uniapi.config.limits import size, span
 from uniapi.config.problems import shown
 from uniapi.config.section import Section
 from uniapi.config.types import Hedge, Refusals, RefuseRule, TimeoutPolicy, TimeoutRule
+from uniapi.duration import parse_duration
 
 PHASES: Final = ("connect", "write", "pool", "first_byte", "idle", "total")
 TIMEOUT_FIELDS: Final = (

@@ -10,7 +10,7 @@ from uniapi.config import yaml
 from uniapi.config.clients import LinedKey, clients
 from uniapi.config.fields import At, absent, by_model, entries, flag, kind, many, text
 from uniapi.config.keys import Keys
-from uniapi.config.limits import duration, parse_duration, rates, size, span, timeouts
+from uniapi.config.limits import duration, rates, size, span, timeouts
 from uniapi.config.lint import check
 from uniapi.config.policies import hedge, timeout_policy
 from uniapi.config.problems import Problem, Severity, Sink, render, shown
@@ -26,6 +26,7 @@ from uniapi.config.types import (
     Provider,
 )
 from uniapi.config.variables import expand
+from uniapi.duration import parse_duration
 
 __all__ = ["Problem", "Report", "Severity", "known_keys", "read", "render"]
 

@@ -62,6 +62,10 @@ class Anthropic(Engine):
             notes=notes,
         )
 
+    def continues(self, upstream: str) -> bool:
+        """Claude does up to 4.5; from 4.6 on it refuses."""
+        return family(upstream).continues
+
     def needs(self, chat: ChatRequest, channel: Channel) -> tuple[str, ...]:
         """Plain http addresses: Anthropic fetches over https only."""
         return addresses(fitted(chat, channel.provider).turns, fetches=True)

@@ -44,6 +44,7 @@ class Family:
         one_knob: refuses temperature beside top_p.
         structured: takes `output_config.format` and strict tools.
         forced: takes a `tool_choice` that forces a call.
+        continues: goes on with a conversation that ends with its own words (a prefill).
     """
 
     limit: int = 8192
@@ -55,6 +56,7 @@ class Family:
     one_knob: bool = False
     structured: bool = False
     forced: bool = True
+    continues: bool = False
 
 
 UNKNOWN: Final = Family()
@@ -67,9 +69,9 @@ def family(model: str) -> Family:
     if version is None:
         return UNKNOWN
     if version < (3, 5):
-        return Family(limit=4096, cap=4096, thinks="never")
+        return Family(limit=4096, cap=4096, thinks="never", continues=True)
     if version < (3, 7):
-        return Family(limit=8192, cap=8192, thinks="never")
+        return Family(limit=8192, cap=8192, thinks="never", continues=True)
     if version < (4, 6):
         small = kind == "opus" and version < (4, 5)
         return Family(
@@ -77,6 +79,7 @@ def family(model: str) -> Family:
             cap=32_000 if small else 64_000,
             one_knob=version >= (4, 1),
             structured=version >= (4, 5),
+            continues=True,
         )
     if version < (4, 7):
         return Family(

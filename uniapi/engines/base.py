@@ -171,6 +171,13 @@ class Engine(ABC):
         """URLs in the request that the provider does not fetch itself: `Recipient.media`."""
         return ()
 
+    def continues(self, upstream: str) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether this model goes on with a conversation that ends in the assistant's words.
+
+        False where it is not known to: many answer 400, or begin anew.
+        """
+        return False
+
     def grant(self, provider: Provider, now: float) -> Call | None:  # noqa: ARG002 - for subclasses
         """The call that brings a short-lived token to use as the key; None when keys are used.
 

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import trio
 
-from uniapi.config.types import ClientKey, Config
+from uniapi.config.types import ClientKey
 from uniapi.errors import ApiError
 from uniapi.events import Usage
+from uniapi.frontend.answering import total
 from uniapi.frontend.asgi import Answer, Request
-from uniapi.frontend.gateway import Gateway
+from uniapi.frontend.deadline import Deadline
 from uniapi.frontend.trail import outcome, trail
-from uniapi.race import Leg, Translate, run_race
+from uniapi.race import Leg
+from uniapi.routing.ask import Ask
 from uniapi.routing.limits import LimitReached
-from uniapi.routing.match import pending
-from uniapi.routing.plan import Ask, make_plan
-from uniapi.routing.walk import Walk
-
-# Seconds a request waits for a provider's first listing when nobody else has the model: longer
-# than a listing takes, shorter than a person's patience.
-_DISCOVERY_WAIT: Final = 5.0
 
 Respond: TypeAlias = Callable[[trio.Nursery], Awaitable[bytes]]
 """Answers all but the last word, which it returns."""
@@ -38,6 +33,7 @@ class Exchange:
 
     Attributes:
         started_at: on trio's clock.
+        deadline: when it has to be over.
         key: who asks; None until known.
         ask: what is asked; None until read.
         legs: the attempts, in order.
@@ -45,12 +41,14 @@ class Exchange:
         left: the client hung up.
         cut: the answer broke off in a format that has no word for it: it gets no end.
         error: the answer, when it is an error.
+        in_band: how the format of the answer tells an error once it has begun; None when it cannot.
         extra: facts of the route's own.
     """
 
     request: Request
     answer: Answer
     started_at: float = field(default_factory=trio.current_time)
+    deadline: Deadline = field(init=False)
     key: ClientKey | None = None
     ask: Ask | None = None
     legs: list[Leg] = field(default_factory=list)
@@ -58,18 +56,25 @@ class Exchange:
     left: bool = False
     cut: bool = False
     error: ApiError | None = None
+    in_band: Callable[[ApiError], bytes] | None = None
     extra: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Without a word about it there is no deadline."""
+        self.deadline = Deadline(self.started_at)
 
     async def run(self, respond: Respond) -> None:
         """Answer, and stop answering when the client leaves.
 
         Raises:
-            ApiError: for the caller to send, when nothing was sent yet.
+            ApiError: for the caller to send, when nothing was sent yet, and to be told of.
         """
         last = await self._in_nursery(respond)
         if self.left or self.cut:
             return
         if self.error is not None:
+            if self.answer.started and self.in_band is not None:
+                await self.answer.last_word(self.in_band(self.error))
             self.show_trail()
             raise self.error
         if self.answer.started:
@@ -112,7 +117,9 @@ class Exchange:
         """What a person wants to know of it afterwards; None for what does not apply."""
         ask, winner = self.ask, self.winner
         tally = winner.tally if winner else None
-        usage = tally.usage if tally and tally.usage else Usage()
+        parts = [leg.tally.usage for leg in self.legs if leg.committed and leg.tally.usage]
+        usage = total(parts) if parts else Usage()
+        first = next((leg for leg in self.legs if leg.committed), None)
         facts: dict[str, object] = {
             "key": self.key.id if self.key else None,
             "role": self.key.role if self.key else None,
@@ -123,9 +130,11 @@ class Exchange:
             "finish": tally.finish if tally else None,
             "prompt_tokens": usage.prompt if usage.total else None,
             "completion_tokens": usage.completion if usage.total else None,
-            "ttft_ms": _ms(self.started_at, winner.first_at) if winner else None,
+            "ttft_ms": _ms(self.started_at, first.first_at) if first else None,
             "via": ", ".join(winner.attempt.via) or None if winner else None,
             "attempts": trail(self.legs, trio.current_time()) or None,
+            "hedged": any(leg.why == "hedge" for leg in self.legs) or None,
+            "rescued": sum(leg.why == "rescue" and leg.committed for leg in self.legs) or None,
             **self.extra,
         }
         match self.error:
@@ -138,50 +147,6 @@ class Exchange:
         elif winner is not None and winner.tally.failure is not None:
             facts |= {"outcome": outcome(winner), "error": winner.tally.failure.message}
         return facts
-
-
-async def heard_of(gateway: Gateway, config: Config, key: ClientKey, model: str) -> None:
-    """Wait a little for the listings of providers that may turn out to serve this model."""
-    unheard = pending(config, gateway.state, key, model)
-    if unheard:
-        await gateway.discovery.wait(unheard, _DISCOVERY_WAIT)
-
-
-async def first_answer(
-    gateway: Gateway,
-    config: Config,
-    key: ClientKey,
-    ask: Ask,
-    translate: Translate,
-    nursery: trio.Nursery,
-    legs: list[Leg],
-) -> Leg:
-    """Plan, race, and return the attempt that committed.
-
-    Args:
-        gateway: state, discovery and randomness.
-        config: as it was when the request came.
-        key: who asks.
-        ask: what decides where it goes.
-        translate: runs one attempt.
-        nursery: the winner goes on in it.
-        legs: gets every attempt.
-
-    Raises:
-        ApiError: nobody is there to ask, or nobody answered.
-    """
-    await heard_of(gateway, config, key, ask.model)
-    plan = make_plan(config, gateway.state, key, ask, trio.current_time(), gateway.rng)
-    if refusal := plan.refusal():
-        raise refusal
-    walk = Walk(plan, config, gateway.state, gateway.rng)
-    try:
-        winner = await run_race(nursery, walk, translate, legs)
-    finally:
-        walk.close()
-    if winner is None:
-        raise walk.verdict()
-    return winner
 
 
 def _ms(start: float, end: float | None) -> float | None:

@@ -18,7 +18,8 @@ from uniapi.chat import ChatRequest
 from uniapi.codec import Json
 from uniapi.config.types import ClientKey, Config
 from uniapi.errors import ApiError
-from uniapi.frontend.exchange import Exchange, first_answer, heard_of
+from uniapi.frontend.asking import Asking, first_answer, heard_of
+from uniapi.frontend.exchange import Exchange
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.trail import trail
 from uniapi.race import Leg
@@ -161,9 +162,8 @@ async def _asked(
     body = b""
     async with trio.open_nursery() as nursery:
         try:
-            winner = await first_answer(
-                gateway, config, key, ask, Relayer(line, request), nursery, legs
-            )
+            asking = Asking(gateway, config, key, ask, nursery, legs, exchange.deadline)
+            winner = await first_answer(asking, Relayer(line, request))
             body = b"".join([batch.wire or b"" async for batch in winner.batches])
         except ApiError as error:  # a value out of the nursery, not a group of one exception
             refused = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
@@ -12,8 +12,10 @@ from uniapi.config.types import ClientKey, Config
 from uniapi.events import StreamFailed
 from uniapi.frontend import moderation
 from uniapi.frontend.asgi import FORM, Answer, Request
+from uniapi.frontend.asking import Asking, first_answer
 from uniapi.frontend.auth import authenticate
-from uniapi.frontend.exchange import Exchange, first_answer
+from uniapi.frontend.deadline import deadline_of
+from uniapi.frontend.exchange import Exchange
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.metering import estimated, metered
 from uniapi.frontend.parse_relay import media_types, parse_form, parse_json
@@ -23,6 +25,9 @@ from uniapi.relay import RelayRequest
 from uniapi.routing.ask import Ask
 from uniapi.upstream.attempt import Line
 from uniapi.upstream.relayer import SSE, Head, Relayer
+
+# Two of these at once do no harm; a picture or a speech is dear, and a form is large.
+_CHEAP: Final = {relay.EMBEDDINGS, relay.MODERATIONS}
 
 Handler: TypeAlias = Callable[[Gateway, Request, Answer], Awaitable[None]]
 
@@ -48,6 +53,7 @@ async def _serve(endpoint: str, gateway: Gateway, request: Request, answer: Answ
         config = gateway.config
         request.refuse_by_headers(config.preferences.max_request_body_bytes, media_types(endpoint))
         exchange.key = key = authenticate(config, request.headers)
+        exchange.deadline = deadline_of(request.headers, key, exchange.started_at)
         asked = await _parsed(endpoint, gateway, config, key, request)
         exchange.ask = Ask(
             asked.model, endpoint, asked.size, estimated(asked.fields), stream=asked.stream
@@ -86,9 +92,16 @@ async def _answered(
     assert exchange.ask is not None  # noqa: S101 - nor without a question
     line = Line(gateway.client, gateway.credentials, config, exchange.request.headers)
     relayer = Relayer(line, asked)
-    winner = await first_answer(
-        gateway, config, exchange.key, exchange.ask, relayer, nursery, exchange.legs
+    asking = Asking(
+        gateway,
+        config,
+        exchange.key,
+        exchange.ask,
+        nursery,
+        exchange.legs,
+        exchange.deadline,
     )
+    winner = await first_answer(asking, relayer, hedged=asked.endpoint in _CHEAP)
     exchange.winner = winner
     head = relayer.head(winner)
     if head.whole:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
-
-import trio
 
 from uniapi import codec
 from uniapi.codec import JsonObject
@@ -22,7 +21,9 @@ from uniapi.events import (
     ToolCall,
     Usage,
 )
+from uniapi.frontend.answering import Answering
 from uniapi.frontend.asgi import Answer, Headers
+from uniapi.frontend.pulse import Pulse
 
 DONE: Final = b"data: [DONE]\n\n"
 HEAD: Final[Headers] = [
@@ -33,34 +34,27 @@ HEAD: Final[Headers] = [
 
 
 async def write_stream(
-    answer: Answer, batches: trio.MemoryReceiveChannel[Batch], renderer: Renderer
-) -> bytes:
+    answer: Answer, told: Answering, renderer: Renderer, pulse: Pulse
+) -> Failure | None:
     """Send what comes until nothing more does.
 
     What is already waiting goes out in one send; nothing waits in order to be joined.
 
     Returns:
-        The last word: `[DONE]`, or nothing after a failure: a cut answer never ends as if whole.
+        What the answer broke off with; None when it is whole, or the client stopped reading.
     """
-    failed = False
-    async for batch in batches:
+    while True:
+        batch = await pulse.next(told.next)
+        if batch is None:
+            if told.failure is not None and await pulse.during(told.carry_on):
+                continue
+            return told.failure
         parts = [renderer.render(batch)]
-        failed |= _failed(batch)
-        while True:
-            try:
-                more = batches.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
+        while (more := told.ready()) is not None:
             parts.append(renderer.render(more))
-            failed |= _failed(more)
         await answer.body(b"".join(parts))
         if answer.broken:
-            return b""
-    return b"" if failed else DONE
-
-
-def _failed(batch: Batch) -> bool:
-    return bool(batch.events) and isinstance(batch.events[-1], StreamFailed)
+            return None
 
 
 @dataclass(slots=True)
@@ -75,14 +69,31 @@ class Renderer:
     include_usage: bool
     start: Start
     _roles: set[int] = field(default_factory=set)
+    _noted: bool = False
 
     def render(self, batch: Batch) -> bytes:
         """The bytes of a batch: its own when it has them."""
         if batch.wire is None:
             return b"".join(self._event(event) for event in batch.events)
-        if _failed(batch) and isinstance(last := batch.events[-1], StreamFailed):
-            return batch.wire + failure_event(last.failure)
-        return batch.wire
+        if not self._noted:
+            self._note(batch.events)
+        match batch.events:
+            case [*_, StreamFailed(failure=failure)]:
+                return batch.wire + failure_event(failure)
+            case _:
+                return batch.wire
+
+    def _note(self, events: Sequence[Event]) -> None:
+        """Take over what the upstream's own bytes say, for chunks that may have to follow them."""
+        for event in events:
+            match event:
+                case Start():
+                    self._event(event)
+                case Text(choice=choice) | Reasoning(choice=choice) | ToolCall(choice=choice):
+                    self._roles.add(choice)
+                    self._noted = True
+                case _:
+                    pass
 
     def _event(self, event: Event) -> bytes:
         match event:
@@ -159,4 +170,9 @@ def failure_event(failure: Failure) -> bytes:
         code=failure.code or failure.kind.value,
         param=failure.param,
     )
-    return b"data: " + codec.dumps(body) + b"\n\n"
+    return event(codec.dumps(body))
+
+
+def event(data: bytes) -> bytes:
+    """One event of one line."""
+    return b"data: " + data + b"\n\n"

@@ -11,10 +11,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from math import inf
 from typing import Final
 
+import httpx
 import trio
 
 from uniapi.chat import ChatRequest
@@ -27,7 +28,8 @@ from uniapi.race import Leg
 from uniapi.upstream.attempt import Line, end_in
 from uniapi.upstream.client import Answer
 from uniapi.upstream.gate import Gate, counts
-from uniapi.upstream.media import Fetcher
+from uniapi.upstream.media import Fetcher, place
+from uniapi.upstream.resume import resumed
 
 # Every choice has its finish reason: seconds to wait for usage and [DONE], which some never send.
 _TAIL: Final = 2.0
@@ -45,17 +47,24 @@ class Translator:
         fetcher: for media the provider does not fetch itself.
         chat: the request.
         fetched: media by URL, kept from one attempt to the next.
+        said: the text of an answer that broke off, to go on with; empty to answer from the start.
     """
 
     line: Line
     fetcher: Fetcher
     chat: ChatRequest
     fetched: dict[str, Media] = field(default_factory=dict)
+    said: str = ""
 
     async def __call__(self, leg: Leg) -> None:
         """Run one attempt to its end."""
-        gate = Gate(self.chat, self.line.config.preferences.error_triggers)
-        await self.line.run(leg, _Conversation(self, leg, gate))
+        await self.line.run(leg, _Conversation(self, leg))
+
+    def chat_for(self, engine: Engine, channel: Channel) -> ChatRequest:
+        """What is asked of this channel."""
+        if not self.said:
+            return self.chat
+        return resumed(self.chat, self.said, continues=engine.continues(channel.upstream))
 
     async def media(self, engine: Engine, channel: Channel) -> Mapping[str, Media]:
         """What the engine needs to have at hand, fetched side by side, each URL once.
@@ -64,11 +73,12 @@ class Translator:
             ApiError: 400, for what cannot be fetched.
         """
         missing = set(engine.needs(self.chat, channel)) - self.fetched.keys()
+        messages = self.chat.fields.get("messages")
         errors: list[ApiError] = []
 
         async def fetch(url: str) -> None:
             try:
-                self.fetched[url] = await self.fetcher.fetch(url)
+                self.fetched[url] = await self.fetcher.fetch(url, place(messages, url))
             except ApiError as error:
                 errors.append(error)
 
@@ -87,12 +97,14 @@ class _Conversation:
 
     of: Translator
     leg: Leg
-    gate: Gate
+    gate: Gate = field(init=False)
 
     async def call(self, engine: Engine, to: Recipient) -> Call:
         """The engine's call, with the media it needs at hand."""
+        chat = self.of.chat_for(engine, to.channel)
+        self.gate = Gate(chat, self.of.line.config.preferences.error_triggers)
         media = await self.of.media(engine, to.channel)
-        return engine.encode(self.of.chat, replace(to, media=media))
+        return engine.encode(chat, replace(to, media=media))
 
     async def read(self, engine: Engine, call: Call, answer: Answer) -> None:
         """Read the body to the end of the answer, which may come before the body's."""
@@ -101,8 +113,8 @@ class _Conversation:
         frames: Framer | None = None
         decoder: Decoder | None = None
         while True:
-            wait = _TAIL if decoder is not None and decoder.complete() else inf
-            data = await _next(answer.body, wait)
+            complete = decoder is not None and decoder.complete()
+            data = await _next(answer.body, complete=complete)
             if data is None:
                 break
             if frames is None or decoder is None:
@@ -115,7 +127,7 @@ class _Conversation:
                 continue
             batch = self._cleaned(decoder.feed(ready))
             if await self._take(batch, last=decoder.finished()):
-                await _next(answer.body, _DRAIN)
+                await _drained(answer.body)
                 return
         if frames is None or decoder is None:
             await end_in(self.leg, Failure(Kind.EMPTY, "the provider sent an empty body", 502))
@@ -149,16 +161,29 @@ class _Conversation:
         return batch
 
 
-async def _next(body: AsyncIterator[bytes], wait: float) -> bytes | None:
-    """The next read; None at the end of the body, or when it does not come in time."""
+async def _next(body: AsyncIterator[bytes], *, complete: bool) -> bytes | None:
+    """The next read; None at the end of the body.
+
+    An answer that is complete ends there: what would have followed is not waited for long, and a
+    connection that breaks then has broken nothing.
+    """
     try:
-        if wait == inf:
+        if not complete:
             return await anext(body)
-        with trio.move_on_after(wait):
+        with trio.move_on_after(_TAIL):
             return await anext(body)
     except StopAsyncIteration:
         pass
+    except httpx.TransportError:
+        if not complete:
+            raise
     return None
+
+
+async def _drained(body: AsyncIterator[bytes]) -> None:
+    """Read the end of the body, when it is there."""
+    with trio.move_on_after(_DRAIN), suppress(StopAsyncIteration, httpx.TransportError):
+        await anext(body)
 
 
 def _joined(first: Batch, second: Batch) -> Batch:
