@@ -147,10 +147,11 @@ async def test_an_answer_without_end_goes_to_the_next(
     world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uniapi.upstream.relayer.MAX_BODY", 1000)  # 64 MB take their time
-    world.fake("a", {PATH: Reply(pieces=[(0, b"[" * 500)] * 3)})
-    world.fake("b", {PATH: said(GOOD)})
+    world.fake("a", {PATH: Reply(pieces=[(at, b"[" * 500) for at in range(60)])})
+    second = world.fake("b", {PATH: said(GOOD)})
     world.chain("a", "b")
     assert (await world.post(PATH, ASK)).json() == GOOD
+    assert second.requests[0].time == 2
 
 
 @pytest.mark.parametrize("path", [PATH, SPEECH, IMAGES])
