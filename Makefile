@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: run test help setup fmt lint type check e2e cover bench sim clean
+.PHONY: run test help setup fmt lint type check faults e2e cover bench sim clean
 
 run: .venv/.run ## run the gateway: api.yaml or CONFIG_URL when there is one, else the demo
 	@$(PY) -m uniapi $(ARGS)
@@ -31,6 +31,9 @@ type: .venv/.dev ## mypy only
 
 check: .venv/.run ## check api.yaml and print what is wrong with it
 	@$(PY) -m uniapi check $(ARGS)
+
+faults: .venv/.dev ## sixteen ways a provider breaks, met on loopback; FULL=1 in full timings
+	$(PY) -m bench.faults $(if $(FULL),--full)
 
 e2e: .venv/.dev ## only the end-to-end tests
 	$(PY) -m pytest tests/e2e
