@@ -39,10 +39,11 @@ api_keys:
       SCHEDULING_ALGORITHM: weighted_round_robin
       AUTO_RETRY: 3
       rate_limit: {m: 15/min}
+      deadline: 2m
   - api: sk-inner-0000
     model: [c/m]
     preferences: {rate_limit: 1/h}
-preferences: {rate_limit: 100/min}
+preferences: {rate_limit: 100/min, keepalive_interval: 15}
 """
 SECRETS = ("sk-up-a1", "sk-up-a2", "sk-up-b", "sk-outer-0000", "sk-inner-0000")
 CONFIG = config_of(API)
@@ -64,11 +65,13 @@ def test_everything_a_person_asks_is_there() -> None:
 m as a stream, asked by key {OUTER.id} (family)
   order: weighted_round_robin, in turn, by weight
   AUTO_RETRY: 3, 4 attempts at most
+  deadline: 120 s for all attempts together
   limit: 15 left of 15/min of this key for m
   limit: 100 left of 100/min of this server
 
 1. a/big, weight 5
    timeouts: connect 15 s, first token 7 s, between tokens 8 s, in all 90 s
+   keepalive: a waiting stream gets a comment every 15 s
    keys: round_robin
      {A1}: 3 left of 3/min, 1000/tpr
      {A2}: 3 left of 3/min, 1000/tpr
@@ -103,6 +106,7 @@ def test_the_state_of_a_running_gateway_shows_and_does_not_move() -> None:
     assert "rests for another 20.0 s" in before.text
     assert "b/m: cools for another 2.5 s" in before.text
     assert f"c/m: 1/h of the nested key {INNER.id} is used up for another 3590.0 s" in before.text
+    assert "1. a/big, weight 5\n" in before.text
     assert [told(state=state, now=10.0) for _ in range(3)] == [before] * 3
     rng = Random(1)  # noqa: S311 - a test's dice
     plan = make_plan(CONFIG, state, OUTER, Ask("m"), 10.0, rng)

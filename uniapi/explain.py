@@ -19,7 +19,7 @@ from uniapi.routing.limits import Claim
 from uniapi.routing.match import Group, Leaf, Node, expand, pending
 from uniapi.routing.plan import Plan, Slot, make_plan
 from uniapi.routing.sift import pool
-from uniapi.routing.timeouts import Timeouts
+from uniapi.routing.timeouts import Timeouts, keepalive
 from uniapi.routing.walk import MAX_ATTEMPTS
 from uniapi.state import State
 
@@ -90,6 +90,8 @@ def _head(key: ClientKey, ask: Ask) -> Iterator[str]:
     algorithm = key.preferences.algorithm
     yield f"  order: {algorithm}, {_ORDERS[algorithm]}"
     yield f"  AUTO_RETRY: {_retries(key.preferences.auto_retry)}"
+    if key.preferences.deadline is not None:
+        yield f"  deadline: {key.preferences.deadline:g} s for all attempts together"
 
 
 def _retries(retry: AutoRetry) -> str:
@@ -139,6 +141,9 @@ class _Teller:
         if slot.cooldown_left > 0:
             yield f"   should rest another {slot.cooldown_left:.1f} s, and so should all others"
         yield f"   {_timeouts(slot.timeouts)}"
+        every = keepalive(self.config, channel, self.plan.model)
+        if every is not None and number == 1:
+            yield f"   keepalive: a waiting stream gets a comment every {every:g} s"
         if slot.keys != (None,):
             several = len(pool(channel)) > 1
             schedule = channel.provider.preferences.api_key_schedule_algorithm
