@@ -14,6 +14,7 @@ the race is over.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Literal, TypeAlias
@@ -64,18 +65,20 @@ class _Ring:
 
     Attributes:
         live: those that have neither committed nor failed.
-        winner: the one that has committed.
+        won: one has committed.
+
+    It does not know the winner: each leg knows its ring, and would wait for the collector.
     """
 
     report: trio.MemorySendChannel[Leg]
     live: list[Leg] = field(default_factory=list)
-    winner: Leg | None = None
+    won: bool = False
 
     def claim(self, leg: Leg) -> bool:
         """Be the one that commits; False when another was first."""
-        if self.winner is not None:
+        if self.won:
             return False
-        self.winner = leg
+        self.won = True
         self.live.remove(leg)
         for loser in self.live:
             if loser.failure is None and loser.ended_at is None:
@@ -157,7 +160,8 @@ class Leg:
             self._send.close()
             self.closed.set()
             if not self.committed:
-                self._ring.report.send_nowait(self)
+                with suppress(trio.BrokenResourceError):  # the race itself was given up
+                    self._ring.report.send_nowait(self)
 
     async def _out_of_time(self) -> None:
         failure = self.patience.expired()
@@ -207,27 +211,31 @@ async def run_race(
         trail.append(leg)
         nursery.start_soon(leg.run, translate)
 
-    while True:
-        now = trio.current_time()
-        if not ring.live and ring.winner is None:
-            step = walk.next(now)
-            if step is None or now + step.delay >= deadline:
-                return None
-            if step.delay > 0:
-                await trio.sleep(step.delay)
-            start(step, why)
-        leg = await _heard(report, ring.live, hedging, deadline)
-        if leg is None:
-            assert hedging is not None  # noqa: S101 - nobody else ends the wait early
-            step = hedging.ask(walk, trio.current_time())
-            if step is not None:
-                start(step, "hedge")
-        elif leg.committed:
-            await _settle(ring, leg, walk, hedging)
-            return leg
-        else:
-            ring.live.remove(leg)
-            _fail(leg, walk)
+    try:
+        while True:
+            now = trio.current_time()
+            if not ring.live and not ring.won:
+                step = walk.next(now)
+                if step is None or now + step.delay >= deadline:
+                    return None
+                if step.delay > 0:
+                    await trio.sleep(step.delay)
+                start(step, why)
+            leg = await _heard(report, ring.live, hedging, deadline)
+            if leg is None:
+                assert hedging is not None  # noqa: S101 - nobody else ends the wait early
+                step = hedging.ask(walk, trio.current_time())
+                if step is not None:
+                    start(step, "hedge")
+            elif leg.committed:
+                await _settle(ring, leg, walk, hedging)
+                return leg
+            else:
+                ring.live.remove(leg)
+                _fail(leg, walk)
+    finally:
+        ring.live.clear()
+        report.close()
 
 
 async def _heard(

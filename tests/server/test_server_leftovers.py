@@ -70,3 +70,28 @@ async def test_a_client_that_leaves_leaves_no_cycle(
         await wire.stream.aclose()
         await trio.sleep(30)
     assert left == Counter()
+
+
+async def test_a_client_that_leaves_before_the_first_token_leaves_no_cycle(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.provider("a", fault=Fault.HANG)
+    world.chain("a")
+    with cycles() as left:
+        wire = world.connect()
+        await world.send(wire)
+        await trio.sleep(1)
+        await wire.stream.aclose()
+        await trio.sleep(30)
+    assert left == Counter()
+
+
+async def test_a_hedged_request_leaves_no_cycle(world: World, autojump_clock: MockClock) -> None:
+    world.provider("a", ttft=60)
+    world.provider("b")
+    world.chain("a", "b", top="preferences: {hedge: {after: 5s, budget: 100%}}")
+    with cycles() as left:
+        heard = await world.ask()
+        assert heard.ended_at == 5
+        await trio.sleep(30)
+    assert left == Counter()
