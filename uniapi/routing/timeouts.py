@@ -82,13 +82,12 @@ def resolve(
 def keepalive(config: Config, channel: Channel, requested: str) -> float | None:
     """Seconds between keep-alive comments for a waiting client; None for none.
 
-    `keepalive_interval`, from the same layers as `model_timeout`; 0 switches it off.
+    `keepalive_interval`, from the same layers as `model_timeout`.
     """
     names = (requested, channel.upstream)
     own = channel.provider.preferences.keepalive_interval
     shared = config.preferences.keepalive_interval
-    said = _first((own.named(*names), own.default, shared.named(*names), shared.default))
-    return said or None
+    return _first((own.named(*names), own.default, shared.named(*names), shared.default))
 
 
 def _first(values: Iterable[float | None]) -> float | None:
