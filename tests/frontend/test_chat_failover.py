@@ -225,7 +225,7 @@ async def test_no_field_of_an_error_in_mid_stream_gives_a_key_away(
 ) -> None:
     key = "sk-up-a"
     said = error_body(f"bad {key}", type=key, code=key)
-    world.provider("a", fault=Fault.ERROR_EVENT, at=3, error=said)
+    world.provider("a", fault=Fault.ERROR_EVENT, at=3, gap=1, error=said)
     world.chain("a", top="preferences: {rescue: false}")
     heard = await world.ask()
     assert heard.status == 200
