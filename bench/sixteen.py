@@ -61,23 +61,22 @@ FAST: Final = Speed("-fast", 1, 1.5, 2, 6, 10, 1.2, 4, 2.9, 5, 14)
 
 def config(speed: Speed) -> str:
     """The `api.yaml` that all sixteen are met with."""
-    primary = "\n".join(f"      - fault-{n}{speed.suffix}: fault-{n}" for n in NUMBERS)
-    fallback = "\n".join(
-        f"      - {'fallback-14' if n == '14' else 'fallback'}: fault-{n}" for n in NUMBERS
-    )
+    faulty = [
+        f"fault-{n}" + (f"{speed.suffix}: fault-{n}" if speed.suffix else "") for n in NUMBERS
+    ]
+    primary = _rows(faulty)
+    spare = [f"{'fallback-14' if n == '14' else 'fallback'}: fault-{n}" for n in NUMBERS]
+    fallback = _rows([*spare, "fallback: healthy"])
     return f"""\
 providers:
   - provider: primary
     base_url: ${{PRIMARY_URL}}
-    model:
+    model: # the name the provider knows: the name clients use
 {primary}
-
   - provider: fallback
     base_url: ${{FALLBACK_URL}}
     model:
 {fallback}
-      - fallback: healthy
-
 api_keys:
   - api: {KEY}
     model: [primary/*, fallback/*] # in this order
@@ -86,6 +85,12 @@ preferences:
   model_timeout: {{default: {{first: {speed.first:g}, idle: {speed.idle:g}}}}}
   cooldown_period: {speed.cooldown:g}
 """
+
+
+def _rows(models: Sequence[str]) -> str:
+    """A YAML list, four entries a line."""
+    lines = [", ".join(models[start : start + 4]) for start in range(0, len(models), 4)]
+    return "      [\n" + "".join(f"        {line},\n" for line in lines) + "      ]\n"
 
 
 @dataclass(slots=True)

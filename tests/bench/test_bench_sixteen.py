@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -112,6 +114,13 @@ def verdict(number: str, answer: Heard, primary: list[float], *, healthy: bool =
 def test_the_rules_tell(number: str, answer: Heard, primary: list[float], word: str) -> None:
     assert verdict(number, answer, primary) == word
     assert verdict(number, answer, primary, healthy=False) == "fail"
+
+
+def test_the_readme_has_the_configuration_and_the_verdicts() -> None:
+    readme = Path("README.md").read_text(encoding="utf-8")
+    assert f"```yaml\n{config(FULL)}```" in readme
+    for fault in FAULTS:
+        assert f"| {fault.number} | {fault.what} | pass |" in readme
 
 
 def test_fault_fifteen_is_many_requests() -> None:
