@@ -12,10 +12,15 @@ from typing import Any, Final
 from tests.kit.golden import WIRE, Case, cases
 
 _GPT: Final = (
+    "cut",
+    "error_in_mid_stream",
+    "filtered",
     "image",
     "length",
+    "media_and_settings",
     "reasoning_deepseek",
     "refusal",
+    "search",
     "status_429",
     "status_bad_key",
     "status_context",
@@ -26,8 +31,11 @@ _GPT: Final = (
     "tools_two",
 )
 _CLAUDE: Final = (
-    "documents",
-    "image",
+    "audio",
+    "cache-hints",
+    "choice-named",
+    "choice-required",
+    "cut",
     "json-object",
     "length",
     "parallel-tools",
@@ -36,21 +44,29 @@ _CLAUDE: Final = (
     "refusal",
     "server-tools-and-citations",
     "status-400-context",
+    "status-400-credit",
     "status-401",
     "status-429",
     "system",
     "tool-results",
+    "usage-that-grows",
 )
 _GEMINI: Final = (
+    "cut",
     "grounding",
     "image",
     "image-out",
+    "json-object",
     "json-schema",
     "length",
+    "logprobs",
     "error-context",
+    "error-in-stream",
     "error-key",
+    "error-quota-of-the-day",
     "error-retry-after",
     "reasoning",
+    "speech",
     "system",
     "tool-calls-parallel",
     "tool-results",
@@ -59,7 +75,7 @@ _GEMINI: Final = (
 COUSINS: Final = {
     "azure": ("gpt", _GPT),
     "cloudflare": ("gpt", _GPT),
-    "groq": ("gpt", _GPT),
+    "groq": ("gpt", tuple(name for name in _GPT if name != "search")),  # it has no logprobs
     "openrouter": ("gpt", _GPT),
     "vertex-claude": ("claude", _CLAUDE),
     "vertex-gemini": ("gemini", _GEMINI),
