@@ -163,8 +163,9 @@ async def _through(port: int, pid: int, streams: int, settle: float) -> bool:
 async def _settled(pid: int, before: Cost, settle: float) -> tuple[Cost, float]:
     """The cost once as few sockets are open as before, or patience ends; and seconds waited."""
     begun = trio.current_time()
-    while _more(cost(pid).sockets, before.sockets) and trio.current_time() - begun < settle:
-        await trio.sleep(0.1)
+    with trio.move_on_after(settle):
+        while _more(cost(pid).sockets, before.sockets):  # noqa: ASYNC110 - another process's
+            await trio.sleep(0.1)
     await trio.sleep(_TIDY)
     return cost(pid), trio.current_time() - begun
 
