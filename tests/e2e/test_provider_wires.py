@@ -298,6 +298,8 @@ def test_a_refusal_is_the_exception_it_means(client: openai.OpenAI, case: Case) 
             assert error.status_code == failure.status
         case Kind.POLICY:
             assert body["code"] == "content_filter"
+        case Kind.CONTEXT:
+            assert body["code"] == "context_length_exceeded"
         case _:
             pass
 

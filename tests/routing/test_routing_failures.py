@@ -158,6 +158,12 @@ def test_a_request_error_keeps_the_providers_words() -> None:
     assert for_client(failure(Kind.SERVER, 500), "m").code == "server_error"
 
 
+@pytest.mark.parametrize("own", [None, "INVALID_ARGUMENT", "ValidationException"])
+def test_a_context_too_long_has_the_code_that_programs_look_for(own: str | None) -> None:
+    error = for_client(Failure(Kind.CONTEXT, "too long", 400, code=own), "m", "p")
+    assert error.code == "context_length_exceeded"
+
+
 @pytest.mark.parametrize(
     ("kind", "wait", "headers"),
     [

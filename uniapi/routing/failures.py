@@ -186,7 +186,8 @@ def for_client(failure: Failure, model: str, provider: str | None = None) -> Api
     return ApiError(
         status=status,
         message=f"{whose}: {_ASIDES.get(failure.kind, '')}{failure.message}",
-        code=failure.code if own and failure.code else failure.kind.value,
+        code=_CODES.get(failure.kind)
+        or (failure.code if own and failure.code else failure.kind.value),
         type=failure.type if own else None,
         param=failure.param,
         headers=(
@@ -203,6 +204,9 @@ _ASIDES: Final[Mapping[Kind, str]] = MappingProxyType(
         Kind.QUOTA: "the gateway's own account there is used up: ",
     }
 )
+
+# The word programs look for, whatever the provider's own is ("INVALID_ARGUMENT").
+_CODES: Final[Mapping[Kind, str]] = MappingProxyType({Kind.CONTEXT: "context_length_exceeded"})
 
 _SERVER: Final[Mapping[int, int]] = MappingProxyType(
     # 529 is Anthropic's "overloaded"; 520 to 526 are Cloudflare's words for a bad gateway.
