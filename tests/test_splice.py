@@ -44,6 +44,11 @@ def test_the_seam_when_the_second_answer(name: str) -> None:
         ("\n", " Hello", " Hello"),
         ("Yes", "Yes, it is", ", it is"),
         ("a b", "b c", "b c"),
+        ("it is unable", "able", "able"),  # no word that begins anew
+        ("one more word", "words", "s"),
+        ("one more wor", "word", "word"),  # three letters are chance
+        ("x Qab cd ef ghi", "ab cd ef ghij", "j"),  # twelve characters are none
+        ("x Qab cd ef gh", "ab cd ef ghi", "ab cd ef ghi"),
     ],
 )
 def test_short_texts(said: str, second: str, sent: str) -> None:
