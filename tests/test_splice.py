@@ -67,3 +67,10 @@ def test_a_new_start_is_dropped_as_it_comes() -> None:
     joint = Splice("x y" * 10_000)
     assert all(joint.feed("x y") == "" for _ in range(10_000))
     assert joint.feed(" z") == " z"
+
+
+def test_a_long_new_start_that_stops_early_does_not_fit() -> None:
+    joint = Splice("x y" * 10_000)
+    assert joint.feed("x y" * 5_000) == ""
+    assert joint.end() == ""
+    assert joint.diverged

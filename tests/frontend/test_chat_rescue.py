@@ -241,6 +241,21 @@ async def test_it_can_be_switched_off(
     assert whole(await world.ask()) is rescued
 
 
+async def test_a_client_that_leaves_during_a_rescue_ends_it(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.provider("a", fault=Fault.ABORT, at=20)
+    second = world.provider("b", gap=1)  # starts over: for twenty seconds the client hears nothing
+    world.chain("a", "b")
+    wire = world.connect()
+    await world.send(wire)
+    await trio.sleep(9.5)
+    await wire.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert second.requests[0].disconnected_at == 9.5
+    assert world.gateway.client.open_connections == 0
+
+
 async def test_a_long_answer_is_not_kept(
     world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
