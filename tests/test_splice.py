@@ -69,8 +69,22 @@ def test_a_new_start_is_dropped_as_it_comes() -> None:
     assert joint.feed(" z") == " z"
 
 
-def test_a_long_new_start_that_stops_early_does_not_fit() -> None:
-    joint = Splice("x y" * 10_000)
-    assert joint.feed("x y" * 5_000) == ""
-    assert joint.end() == ""
-    assert joint.diverged
+LONG = "x y" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("second", "sent"),
+    [
+        (LONG, ""),
+        (LONG + " z", " z"),
+        (LONG[:-1], None),
+        (LONG[:20_000] + "no", None),
+    ],
+    ids=["all of it", "and more", "stops early", "diverges"],
+)
+def test_a_long_new_start(second: str, sent: str | None) -> None:
+    joint = Splice(LONG)
+    got = "".join(joint.feed(second[at : at + 5000]) for at in range(0, len(second), 5000))
+    got += joint.end()
+    assert (None if joint.diverged else got) == sent
+    assert not (joint.diverged and got)
