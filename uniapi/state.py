@@ -152,7 +152,7 @@ class State:
     def on_trial(self, provider: str, upstream: str, now: float) -> bool:
         """Whether a request is trying this channel after its rest."""
         cooldown = self._channels.get((provider, upstream))
-        return cooldown is not None and cooldown.until <= now < cooldown.trial
+        return cooldown is not None and now < cooldown.trial
 
     def begin_trial(self, provider: str, upstream: str, now: float, until: float) -> bool:
         """Be the one that tries a channel after its rest; or go on being it.

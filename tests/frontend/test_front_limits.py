@@ -138,6 +138,16 @@ async def test_who_leaves_before_usage_pays_for_the_request(
     assert await statuses(world, 1) == [429]
 
 
+async def test_a_hedge_is_paid_for_once(world: World, autojump_clock: MockClock) -> None:
+    slow, quick = world.provider("a", ttft=50), world.provider("b")
+    limit = "preferences: {rate_limit: 100 tokens/min, hedge: {after: 1s, budget: 100%}}\n"
+    world.chain("a", "b", key=limit)
+    long: list[Json] = [{"role": "user", "content": "x" * 2000}]
+    assert await statuses(world, 1, messages=long) == [200]
+    assert (len(slow.requests), len(quick.requests)) == (1, 1)
+    assert await statuses(world, 1) == [200]
+
+
 async def test_a_failed_request_costs_no_tokens(world: World, autojump_clock: MockClock) -> None:
     world.provider("a", status=400)
     world.chain("a", key="preferences: {rate_limit: 10 tokens/min}\n")

@@ -246,6 +246,24 @@ def test_tokens_and_requests_are_counted_apart() -> None:
     assert gate.admitted(*"mmmm") == "+++-"
 
 
+def test_what_counts_nothing_is_not_remembered() -> None:
+    gate = Gate(keys=(client(scalar("1000 tokens/min")),))
+    claims = limits.of_client(gate.config, gate.state, gate.config.keys[0], "m")
+    assert gate.admit() is None
+    limits.spend(gate.state, claims, 0, gate.now)
+    assert gate.state.meter(claims[0].bucket) is None
+    limits.spend(gate.state, claims, 1, gate.now)
+    assert gate.state.meter(claims[0].bucket) is not None
+
+
+def test_a_refusal_does_not_repeat_a_book_for_a_name() -> None:
+    gate = Gate(keys=(client(by_model(default="1/min")),))
+    gate.admit("x" * 100_000)
+    refused = gate.admit("x" * 100_000)
+    assert refused is not None
+    assert len(refused.message) < 200
+
+
 # Providers
 
 
@@ -333,6 +351,23 @@ def test_when_all_channels_are_limited_the_soonest_is_told() -> None:
     assert list(refusal.headers) == [(b"retry-after", b"40")]
     assert refusal.limit == "1/min of a/m"
     assert "b/m: 1/h of b/m is used up for another 3600.0 s" in refusal.message
+
+
+def test_a_channel_has_room_when_the_first_of_its_keys_does() -> None:
+    gate = Gate(provider("a", scalar("1/min"), "k1 k2", schedule=KeySchedule.FIXED_PRIORITY))
+    for _ in range(2):
+        gate.asked()
+        gate.now += 10
+    refusal = gate.plan().refusal()
+    assert refusal is not None
+    assert list(refusal.headers) == [(b"retry-after", b"40")]
+
+
+def test_a_failure_tells_more_than_the_limit_that_kept_it_from_a_second_try() -> None:
+    gate = Gate(provider("a", scalar("1/min"), "k"))
+    walk = gate.walk()
+    assert gate.asked(Kind.SERVER, walk=walk) == "a:k"
+    assert walk.verdict().status == 500
 
 
 def test_a_limit_has_no_exception_when_the_others_rest() -> None:
@@ -446,7 +481,20 @@ def test_keys_two_deep_each_count() -> None:
     middle = client(scalar("3/min"), Rule(NestedKey(deep.id)), Rule(OneProvider("b")), name="mid")
     outer = client(None, Rule(NestedKey(middle.id)))
     gate = Gate(provider("a"), provider("b"), keys=(outer, middle, deep))
-    assert [gate.asked() for _ in range(4)] == ["a", "a", "b", ""]
+    assert [gate.asked() for _ in range(2)] == ["a", "a"]
+    plan = gate.plan()
+    assert [slot.channel.label for slot in plan.slots] == ["b/m"]
+    assert f"the nested key {deep.id} is" in plan.skipped[0].why
+    assert [gate.asked() for _ in range(2)] == ["b", ""]
+    assert f"the nested key {middle.id} is" in gate.plan().skipped[0].why
+
+
+def test_a_nested_key_with_nothing_left_to_ask_leaves_the_turn_to_the_others() -> None:
+    deep = client(scalar("1/min"), Rule(OneProvider("a")), name="deep")
+    middle = client(None, Rule(NestedKey(deep.id)), name="mid")
+    outer = client(None, Rule(NestedKey(middle.id)), Rule(OneProvider("b")))
+    gate = Gate(provider("a"), provider("b"), keys=(outer, middle, deep))
+    assert [gate.asked() for _ in range(3)] == ["a", "b", "b"]
 
 
 def test_algorithms_choose_among_those_with_room() -> None:

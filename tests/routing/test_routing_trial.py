@@ -171,6 +171,32 @@ def test_a_request_planned_before_the_trial_began_lets_the_others_go_first() -> 
     assert found == ["b", "c", "a"]
 
 
+def test_two_channels_on_trial_do_not_yield_to_each_other_for_ever() -> None:
+    town = Town("abc")
+    late = town.come()
+    for name in "ab":
+        town.state.cool_channel(name, "m", town.now, 20)
+    town.now += 20
+    assert [town.come().ask(), town.come().ask()] == ["a", "b"]
+    found: list[str] = []
+    while (name := late.ask()) and len(found) < 5:
+        found.append(name)
+        late.fail()
+    assert found == ["c", "a", "b"]
+
+
+def test_the_winner_of_a_trial_does_not_end_a_later_one_when_it_closes() -> None:
+    town = Town()
+    town.rested()
+    first = town.come()
+    first.ask()
+    first.succeed()
+    town.rested()
+    assert town.come().ask() == "a"
+    first.walk.close()
+    assert town.come().ask() == "b"
+
+
 def test_a_trial_is_no_reason_to_answer_nothing() -> None:
     town = Town("a")
     town.rested()

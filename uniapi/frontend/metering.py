@@ -85,6 +85,4 @@ def _settle(config: Config, state: State, key: ClientKey, ask: Ask, legs: Sequen
 
 def _spent(leg: Leg, ask: Ask) -> int:
     usage = leg.tally.usage
-    if usage is None:
-        return ask.tokens
-    return usage.total or usage.prompt + usage.completion
+    return ask.tokens if usage is None else usage.total

@@ -59,7 +59,7 @@ class Denial:
 
     Attributes:
         limit: which one, for a person: `15/min of this key for gpt-4o`.
-        wait: seconds until it has room; None when the request by itself is too large.
+        wait: seconds until it has room, more than 0; None when the request by itself is too large.
     """
 
     limit: str
@@ -82,7 +82,7 @@ class Denial:
         if self.wait is None:
             said = detail or f"the request is larger than {self.limit}"
             return LimitReached(413, said, "request_too_large", limit=self.limit)
-        seconds = max(1, math.ceil(self.wait))
+        seconds = math.ceil(self.wait)
         return LimitReached(
             429,
             f"rate limit reached: {detail or self.limit}; try again in {seconds} s",

@@ -153,8 +153,7 @@ def _enter(
                     continue
                 inner, also = _enter(state, inner, ask, now)
                 shut |= also
-                if inner:
-                    kept.append(Group(key, inner, weight))
+                kept.append(Group(key, inner, weight))
             case _:
                 assert_never(node)
     return tuple(kept), shut
