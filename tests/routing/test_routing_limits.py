@@ -312,6 +312,19 @@ def test_a_second_try_without_room_goes_to_the_next_channel() -> None:
     assert gate.asked(Kind.SERVER) == "a:k b"
 
 
+def test_a_trial_whose_second_try_has_no_room_is_over() -> None:
+    gate = Gate(provider("a", scalar("1/min"), "k"), provider("b"))
+    gate.state.cool_channel("a", "m", gate.now - 300, 300)
+    walk = gate.walk()
+    first = walk.next(gate.now)
+    assert first is not None
+    assert gate.state.on_trial("a", "m", gate.now)
+    walk.failed(first.attempt, Failure(Kind.SERVER, "no", 500), gate.now)
+    assert gate.state.on_trial("a", "m", gate.now)
+    assert gate.asked(walk=walk) == "b"
+    assert not gate.state.on_trial("a", "m", gate.now)
+
+
 def test_a_round_that_comes_again_does_not_ask_a_channel_without_room() -> None:
     gate = Gate(provider("a", scalar("1/min"), "k"), keys=(client(retry=5),))
     assert gate.asked(Kind.EMPTY) == "a:k"
