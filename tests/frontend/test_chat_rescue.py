@@ -15,6 +15,8 @@ from tests.kit.world import World
 from uniapi.codec import Json, loads
 from uniapi.demo import SIXTY, Behaviour, Fault, Prefill
 from uniapi.demo.behaviour import error_body
+from uniapi.events import Usage
+from uniapi.frontend.answering import total
 from uniapi.upstream import resume
 
 WORDS = SIXTY.split()
@@ -41,7 +43,7 @@ def values(heard: Heard, name: str) -> list[Json]:
 
 def whole(heard: Heard) -> bool:
     """Whether it is one answer as a strict client wants it: one id, role, reason and end."""
-    deltas = [delta for delta in heard.deltas() if "role" in delta]
+    deltas = [delta for delta in heard.deltas() if "role" in delta or delta.get("content") == ""]
     reasons = [
         choice["finish_reason"]
         for choices in values(heard, "choices")
@@ -303,3 +305,12 @@ def test_wherever_it_dies_and_however_it_is_carried_on(
             nursery.cancel_scope.cancel()
 
     trio.run(run, clock=MockClock(autojump_threshold=0))
+
+
+def test_usage_adds_up() -> None:
+    first = Usage(10, 20, 30, {"prompt_tokens": 10, "total_tokens": 30})
+    second = Usage(35, 5, 40, {"prompt_tokens": 35, "total_tokens": 40, "cost": 1})
+    assert total([second]) == second
+    assert total([first, second]) == Usage(
+        45, 25, 70, {"prompt_tokens": 45, "completion_tokens": 25, "total_tokens": 70, "cost": 1}
+    )

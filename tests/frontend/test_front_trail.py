@@ -72,3 +72,15 @@ async def test_what_was_not_rescued_is_no_success(world: World, autojump_clock: 
     (done,) = [line for line in lines if line["event"] == "request.done"]
     assert done["outcome"] == "cut"
     assert "rescued" not in done
+
+
+async def test_another_answer_is_no_success_either(world: World, autojump_clock: MockClock) -> None:
+    world.provider("a", fault=Fault.ABORT, at=20)
+    world.provider("b", text="A gateway stands aside")
+    world.chain("a", "b")
+    with capture_logs() as lines:
+        heard = await world.ask()
+    assert b"b/m;cut;rescue;status=502" in heard.body
+    (done,) = [line for line in lines if line["event"] == "request.done"]
+    assert done["outcome"] == "cut"
+    assert "does not fit" in done["error"]

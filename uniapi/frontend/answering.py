@@ -13,6 +13,7 @@ from typing import Final, assert_never
 
 import trio
 
+from uniapi.codec import JsonObject
 from uniapi.errors import Failure, Kind
 from uniapi.events import (
     Batch,
@@ -86,8 +87,6 @@ class Answering:
             self.asking.broke_off(self.leg, failure)
         if not (self.rescues and self._said):
             return False
-        self.leg.drop()  # it may still be reading what nobody wants
-        await self.leg.closed.wait()
         said = "".join(self._said)
         self._said = [said]
         winner = await self.asking.another(replace(self.translate, said=said))
@@ -181,14 +180,14 @@ class Answering:
 
 
 def total(parts: Sequence[Usage]) -> Usage:
-    """The usage of an answer that several gave: what was paid for."""
+    """The usage of an answer that one or several gave: what was paid for."""
+    if len(parts) == 1:
+        return parts[0]
     prompt, completion = sum(p.prompt for p in parts), sum(p.completion for p in parts)
     whole = sum(p.total for p in parts)
-    detail = dict(parts[-1].detail) if parts else {}
-    if len(parts) > 1:
-        detail |= {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": whole,
-        }
-    return Usage(prompt, completion, whole, detail)
+    told: JsonObject = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": whole,
+    }
+    return Usage(prompt, completion, whole, {**parts[-1].detail, **told})
