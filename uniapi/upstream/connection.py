@@ -92,7 +92,7 @@ class Connection:
             httpx.ReadError: the connection is lost.
         """
         try:
-            data = await self.stream.receive_some(8192)
+            data = await self.stream.receive_some()
         except httperrors.LOST as error:
             raise httperrors.reading(error) from error
         self._http.receive_data(bytes(data))  # memory streams give bytearrays
