@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "state": {"config.types", "meter", "waits"},
     "routing": {"errors", "config.types", "state"},
     "patience": {"errors", "routing"},
+    "explain": {"config.types", "state", "routing"},
     "race": {"errors", "events", "routing", "patience"},
     "upstream": {
         "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
@@ -38,14 +39,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "frontend": {
         "codec", "errors", "events", "chat", "multipart", "relay", "splice", "duration",
-        "config.types", "state", "routing", "race", "upstream", "__init__",
+        "config.types", "state", "routing", "race", "upstream", "explain",
+        "__init__",
     },
     "server": {"errors"},
     "log": set(),
     "demo": {"codec"},
     "run": {"config", "state", "upstream", "frontend", "server", "demo", "__init__"},
-    "explain": {"config.types", "state", "routing"},
-    "cli": {"config", "run", "log", "routing", "explain", "__init__"},
+    "cli": {"codec", "config", "run", "log", "routing", "explain", "__init__"},
     "__main__": {"cli"},
 }  # fmt: skip
 

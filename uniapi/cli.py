@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
+from urllib.parse import urlencode
 
-from uniapi import __version__
+from uniapi import __version__, codec
 from uniapi.config import source
+from uniapi.config.fetch import FetchError, fetch
 from uniapi.config.read import Problem, Report, Severity, read, render
 from uniapi.config.types import ClientKey, Config, Secret
 from uniapi.explain import explain as explained
@@ -80,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         "--key", help="whose request: one of api_keys, or its digest (default: the only one)"
     )
     explain_.add_argument("--stream", action="store_true", help="as a stream")
+    explain_.add_argument(
+        "--server",
+        metavar="URL",
+        help="ask this running gateway, which knows who rests and what is used; "
+        "the admin's key is taken from the configuration",
+    )
     return parser
 
 
@@ -193,9 +201,34 @@ def explain(options: argparse.Namespace, env: Mapping[str, str]) -> int:
         said = "say whose request with --key" if options.key is None else "no such key"
         sys.stderr.write(f"uniapi: {said}; there are, by their digests:\n{known}")
         return 1
-    told = explained(config, key, Ask(options.model, stream=options.stream), Random())  # noqa: S311 - a draw of channels
+    ask = Ask(options.model, stream=options.stream)
+    if options.server is not None:
+        return _explain_live(options.server, config, key, ask)
+    told = explained(config, key, ask, Random())  # noqa: S311 - a draw of channels
     sys.stdout.write(told.text)
     return 0 if told.served else 1
+
+
+def _explain_live(server: str, config: Config, key: ClientKey, ask: Ask) -> int:
+    """Print what a running gateway says of the request."""
+    admin = next((one for one in config.keys if one.admin), None)
+    if admin is None:
+        sys.stderr.write("uniapi: no key of the configuration has `role: admin`\n")
+        return 1
+    asked = urlencode({"model": ask.model, "key": key.id, "stream": str(ask.stream).lower()})
+    url = f"{server.rstrip('/').removesuffix('/v1')}/v1/explain?{asked}"
+    try:
+        answer = codec.loads(fetch(url, seconds=10.0, limit=1_000_000, bearer=admin.secret))
+    except (FetchError, ValueError) as error:
+        sys.stderr.write(f"uniapi: {server} does not explain: {error}\n")
+        return 1
+    match answer:
+        case {"text": str(text), "served": bool(served)}:
+            sys.stdout.write(text)
+            return 0 if served else 1
+        case _:
+            sys.stderr.write(f"uniapi: {server} is no gateway of this kind\n")
+            return 1
 
 
 def _client_key(config: Config, shown: str | None) -> ClientKey | None:

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 import certifi
 
 from uniapi import __version__
+from uniapi.config.types import Secret
 
 _REDIRECTS: Final = 5
 _CHUNK: Final = 65_536  # bytes
@@ -24,7 +25,7 @@ class FetchError(Exception):
     """Why there is no body; the message names no part of the address."""
 
 
-def fetch(url: str, *, seconds: float, limit: int) -> bytes:
+def fetch(url: str, *, seconds: float, limit: int, bearer: Secret | None = None) -> bytes:
     """The body behind an http or https address.
 
     The work is done in a thread and left behind at the deadline, because neither name resolution
@@ -35,12 +36,13 @@ def fetch(url: str, *, seconds: float, limit: int) -> bytes:
         url: a valid http or https URL.
         seconds: for all of it, redirects included.
         limit: bytes of the body.
+        bearer: shown as the key, when the address asks for one.
 
     Raises:
         FetchError: no answer in time, a status other than 200, a body over the limit, a redirect to
             another host or to a lesser scheme.
     """
-    job = _Job(url, seconds, limit)
+    job = _Job(url, seconds, limit, bearer)
     thread = threading.Thread(target=job.run, name="config-fetch", daemon=True)
     thread.start()
     thread.join(seconds)
@@ -57,6 +59,7 @@ class _Job:
     url: str
     seconds: float
     limit: int
+    bearer: Secret | None = None
     body: bytes | None = None
     why: str = ""
     connection: http.client.HTTPConnection | None = field(default=None, repr=False)
@@ -100,7 +103,7 @@ class _Job:
         self.connection = connection = _connection(url, self.seconds)
         try:
             path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-            connection.request("GET", path, headers=_headers(url))
+            connection.request("GET", path, headers=_headers(url, self.bearer))
             answer = connection.getresponse()
             if answer.status in {301, 302, 303, 307, 308}:
                 return answer.getheader("location") or ""
@@ -128,14 +131,16 @@ def _connection(url: SplitResult, seconds: float) -> http.client.HTTPConnection:
     return http.client.HTTPSConnection(host, url.port, timeout=seconds, context=context)
 
 
-def _headers(url: SplitResult) -> dict[str, str]:
+def _headers(url: SplitResult, bearer: Secret | None) -> dict[str, str]:
     headers = {
         "User-Agent": f"uniapi/{__version__}",
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         "Connection": "close",
     }
-    if url.username is not None:
+    if bearer is not None:
+        headers["Authorization"] = f"Bearer {bearer.reveal()}"
+    elif url.username is not None:
         pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     return headers

@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from uniapi.errors import ApiError
-from uniapi.frontend import info_routes, relay_route
+from uniapi.frontend import admin_routes, info_routes, relay_route
 from uniapi.frontend.asgi import PREFLIGHT, Answer, ClientLeft, Message, Receive, Request, Send
 from uniapi.frontend.chat_route import serve_chat
 from uniapi.frontend.gateway import Gateway
@@ -22,6 +22,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/chat/completions": {"POST": serve_chat},
     **{path.removeprefix("/v1"): {"POST": relay_route.serve(path)} for path in ENDPOINTS},
     "/models": {"GET": info_routes.models},
+    "/explain": {"GET": admin_routes.explained},
     "/healthz": {"GET": info_routes.health},
     "/readyz": {"GET": info_routes.ready},
 }

@@ -37,6 +37,18 @@ def authenticate(config: Config, headers: Mapping[str, str]) -> ClientKey:
     return key
 
 
+def authenticate_admin(config: Config, headers: Mapping[str, str]) -> ClientKey:
+    """As `authenticate`, for what only the operator may see.
+
+    Raises:
+        ApiError: 401 as there, 403 for a key without the admin role.
+    """
+    key = authenticate(config, headers)
+    if not key.admin:
+        raise ApiError(403, "this key is not an admin's: give it `role: admin`", "not_admin")
+    return key
+
+
 def _shown(headers: Mapping[str, str]) -> str:
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():

@@ -1,0 +1,36 @@
+"""What only the operator may see."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import trio
+
+from uniapi import codec
+from uniapi.errors import ApiError
+from uniapi.explain import explain
+from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.auth import authenticate_admin
+from uniapi.frontend.gateway import Gateway
+from uniapi.routing.ask import Ask
+
+
+async def explained(gateway: Gateway, request: Request, answer: Answer) -> None:
+    """`GET /v1/explain?model=…&key=digest&stream=true`: the plan of this moment, asking nobody.
+
+    Without `key` it is the asking key's own plan.
+    """
+    config = gateway.config
+    admin = authenticate_admin(config, request.headers)
+    answer.facts["key"] = admin.id
+    query = parse_qs(request.query.decode("latin-1"))
+    model = query.get("model", [""])[-1]
+    if not model:
+        raise ApiError(422, "model: say which, as ?model=gpt-4o", "invalid_request", param="model")
+    shown = query.get("key", [admin.id])[-1]
+    key = config.keys_by_id.get(shown)
+    if key is None:
+        raise ApiError(404, "key: no key has this digest", "key_not_found", param="key")
+    ask = Ask(model, stream=query.get("stream", [""])[-1] == "true")
+    told = explain(config, key, ask, gateway.rng, gateway.state, trio.current_time())
+    await answer.whole(200, codec.dumps({"text": told.text, "served": told.served}))
