@@ -12,7 +12,7 @@ test: .venv/.dev ## format, lint, types, layers, tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist loadfile
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -43,6 +43,9 @@ cover: .venv/.dev ## tests with branch coverage and its gate
 	$(PY) -m coverage run -m pytest
 	$(PY) -m coverage combine -q
 	$(PY) -m coverage report
+
+bench: .venv/.dev ## seconds to listening, memory at rest, 500 streams at once
+	$(PY) bench/measure.py
 
 sim: .venv/.dev ## the whole gateway on a virtual clock against scenarios drawn from seeds
 	$(PY) -m tests.sim.simulate --seeds $(or $(SEEDS),200)
