@@ -231,3 +231,38 @@ async def test_a_winner_that_falls_silent_says_so_in_its_last_batch(
             assert failure.kind is Kind.IDLE
         case other:
             raise AssertionError(other)
+
+
+async def test_of_two_that_speak_in_the_same_instant_one_commits(
+    autojump_clock: MockClock,
+) -> None:
+    scenes = [Scene(1.0, commits=True), Scene(0.5, commits=True)]
+    ran = await play(scenes, Hedge(after=0.5))
+    assert [leg.ended_at for leg in ran.legs] == [1.0, 1.0]
+    assert [leg.committed for leg in ran.legs].count(True) == 1
+    assert [leg.dropped for leg in ran.legs].count(True) == 1
+
+
+async def test_who_has_failed_is_not_said_to_be_cancelled(autojump_clock: MockClock) -> None:
+    scenes = [Scene(1.0, commits=False, hangs_up_in=1.0), Scene(1.0, commits=True)]
+    state = State()
+    ran = await play(scenes, Hedge(after=0.5), state=state)
+    assert [leg.dropped for leg in ran.legs] == [False, False]
+    assert len(ran.failures) == 1
+    assert state.counters["attempts_cancelled"] == 0
+
+
+async def test_an_attempt_that_ends_without_a_word_has_failed(autojump_clock: MockClock) -> None:
+    rng = Random(1)  # noqa: S311 - a fixed seed, for jitter
+    walk = Walk(
+        make_plan(CONFIG, State(), CONFIG.keys[0], Ask("m"), 0.0, rng), CONFIG, State(), rng
+    )
+    legs: list[Leg] = []
+
+    async def silent(leg: Leg) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        assert await run_race(nursery, walk, silent, legs) is None
+    assert {leg.failure.kind for leg in legs if leg.failure} == {Kind.EMPTY}
+    assert len(legs) == HOSTS
