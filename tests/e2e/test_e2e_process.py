@@ -231,18 +231,3 @@ def test_a_certificate_that_cannot_be_read_is_said_by_name(
     assert f"cannot serve HTTPS with {files[0]} and {files[1]}: " in said
     assert "--certfile is" in said
     assert "Traceback" not in said
-
-
-def test_it_listens_within_a_second(tmp_path: Path) -> None:
-    config(tmp_path)
-    best = 9.0
-    for _ in range(3):
-        with running(tmp_path, "--port", "0") as process:
-            best = min(best, until(lambda p=process: _started(p), "listening"))  # type: ignore[misc] # a default to bind the loop's value
-        if best < 1:
-            return
-    raise AssertionError(best)
-
-
-def _started(process: Process) -> bool:
-    return bool(process.events("server.started"))
