@@ -236,11 +236,29 @@ async def test_a_winner_that_falls_silent_says_so_in_its_last_batch(
 async def test_of_two_that_speak_in_the_same_instant_one_commits(
     autojump_clock: MockClock,
 ) -> None:
-    scenes = [Scene(1.0, commits=True), Scene(0.5, commits=True)]
-    ran = await play(scenes, Hedge(after=0.5))
-    assert [leg.ended_at for leg in ran.legs] == [1.0, 1.0]
-    assert [leg.committed for leg in ran.legs].count(True) == 1
-    assert [leg.dropped for leg in ran.legs].count(True) == 1
+    state, rng = State(), Random(1)  # noqa: S311 - a fixed seed, for jitter
+    hedge = Hedge(after=0.5)
+    config = replace(CONFIG, preferences=replace(CONFIG.preferences, hedge=hedge))
+    hedging = hedging_for(config, state, CONFIG.keys[0], stream=True)
+    walk = Walk(make_plan(CONFIG, state, CONFIG.keys[0], Ask("m"), 0.0, rng), CONFIG, state, rng)
+    data = trio.Event()  # as bytes that are there already: no cancellation keeps them back
+    legs: list[Leg] = []
+
+    async def speak(leg: Leg) -> None:
+        await data.wait()
+        await leg.pass_on(Batch((Text("a"),)))
+
+    async def bring() -> None:
+        await trio.sleep(1)
+        data.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bring)
+        winner = await run_race(nursery, walk, speak, legs, hedging=hedging)
+        assert winner is not None
+        assert [leg for leg in legs if leg.committed] == [winner]
+        assert [leg for leg in legs if leg.dropped] == [leg for leg in legs if leg is not winner]
+        assert len(legs) == 2
 
 
 async def test_who_has_failed_is_not_said_to_be_cancelled(autojump_clock: MockClock) -> None:
