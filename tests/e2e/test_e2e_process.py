@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import KEY, Process, closed_port, ran, running, served, until
+from tests.e2e.running import KEY, closed_port, ran, running, served, until
 from uniapi.codec import JsonObject
 from uniapi.demo import SIXTY, Behaviour, Provider
 
