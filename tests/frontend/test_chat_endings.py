@@ -125,8 +125,23 @@ async def test_a_client_that_reads_slowly_is_not_the_providers_silence(
     await trio.sleep(50)  # far longer than the provider may be silent, shorter than the 60 of ours
     heard = await wire.hear()
     assert heard.ended == "whole"
+    assert len(heard.text().split()) == 100
     assert heard.events()[-1] == b"[DONE]"
     assert provider.requests[0].disconnected_at is None
+
+
+async def test_a_provider_that_stalls_behind_a_slow_client_is_noticed(
+    world: World, autojump_clock: MockClock
+) -> None:
+    provider = world.provider("a", fault=Fault.STALL, at=40, gap=0.1)
+    world.chain("a", top="preferences: {model_timeout: {m: 10}}")
+    wire = world.connect(narrow=True)
+    await world.send(wire)
+    await trio.sleep(30)  # until then the clock of the silence rested
+    heard = await wire.hear()
+    assert heard.text() == " ".join(SIXTY.split()[:40])
+    assert b"silence of 10 s" in heard.events()[-1]
+    assert provider.requests[0].disconnected_at == 40
 
 
 async def test_what_the_client_does_not_read_is_not_read_from_the_provider(

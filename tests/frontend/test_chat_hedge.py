@@ -66,7 +66,7 @@ async def test_at_most_two_are_asked_at_once_and_one_hedge_a_request(
 async def test_a_channel_is_not_hedged_with_itself(world: World, autojump_clock: MockClock) -> None:
     only = world.provider("a", ttft=20)
     world.chain("a", top=AFTER)
-    await world.ask()
+    assert (await world.ask()).text() == SIXTY
     assert len(only.requests) == 1
 
 
