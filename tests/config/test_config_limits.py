@@ -6,9 +6,10 @@ import pytest
 
 from uniapi.config import yaml
 from uniapi.config.fields import At, json
-from uniapi.config.limits import parse_duration, parse_rate, size
+from uniapi.config.limits import parse_rate, size
 from uniapi.config.problems import Sink
 from uniapi.config.types import RateLimit, Unit, Window
+from uniapi.duration import parse_duration
 
 DAY = 86400
 
