@@ -659,7 +659,7 @@ async def test_a_compressed_stream_is_made_plain_as_it_comes(
     ("encoding", "body"),
     [
         ("gzip", gzip.compress(bytes(10_000_000))),
-        ("gzip", gzip.compress(b"whole")[:-1]),
+        ("gzip", gzip.compress(b"whole", mtime=0)[:-1]),
         ("gzip", b"not gzip"),
         ("br", b"whatever"),
     ],
