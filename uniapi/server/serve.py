@@ -8,8 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import structlog
 import trio
@@ -17,6 +16,7 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.worker_context import WorkerContext
 
 from uniapi.errors import ApiError
+from uniapi.server.accept import Listener, accept
 from uniapi.server.connection import Address, Application, Connection
 
 GRACE: Final = 30.0  # seconds for streams to finish after SIGTERM
@@ -24,7 +24,7 @@ _BACKLOG: Final = 1024
 _HEAD_LIMIT: Final = 32_768  # bytes of a request's head
 
 # What it accepts is the handler's business: sockets, or memory in tests.
-Listener: TypeAlias = trio.abc.Listener[Any]
+
 
 log = structlog.get_logger()
 
@@ -135,8 +135,8 @@ class Server:
         """
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                accept = partial(trio.serve_listeners, handler_nursery=connections)
-                accepting.start_soon(accept, handler, list(listeners))
+                for listener in listeners:
+                    accepting.start_soon(accept, listener, handler, connections)
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
             log.info("server.draining", connections=len(self._connections), grace=self._grace)
