@@ -1,10 +1,11 @@
 """What is done when nothing else is: idle connections closed, memory given back after a peak.
 
-A stream is some 400 objects. When 500 streams have ended everything is free, but Python returns
-memory a megabyte at a time, and one object left anywhere in it keeps the whole of it; so does the
-C library. What is left: values in CPython's caches, and deadlines that are over, of which trio
-keeps up to a thousand. Clearing those, collecting and trimming takes some 50 ms in all, once, when
-the peak is over. The measure of a peak is trio's count of tasks, four for a stream.
+A stream is some 400 objects. When 500 streams have ended everything is free, but what is left
+anywhere keeps the memory around it: values in CPython's caches, and deadlines that are over, of
+which trio keeps up to a thousand. Clearing those, collecting and trimming takes some 50 ms in all,
+once, when the peak is over. With the C library's allocator (`__main__` chooses it) 1.5 MB of 500
+streams are left after that, 7 without the clearing; with Python's own, which returns memory a
+megabyte at a time, 11 to 17. The measure of a peak is trio's count of tasks, four for a stream.
 """
 
 from __future__ import annotations
