@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from uniapi.config.problems import Problem, Severity, mask, render, shown
-from uniapi.config.read import Report
+from uniapi.config.read import Report, read
 
 Reads = Callable[..., Report]
 
@@ -372,3 +372,14 @@ def test_a_mask_keeps_what_a_person_recognises() -> None:
     assert mask("sk-KjjI60Yf0JFWxfgRmXqFWyGtWUd9") == "sk-Kjj…WUd9"
     assert mask("sk-1234") == "sk-…"
     assert mask("hunter2") == "…"
+
+
+def test_an_old_cohere_address_is_told_of() -> None:
+    text = (
+        "providers:\n"
+        "  - {provider: co, base_url: 'https://api.cohere.com/v1/chat', api: k, model: [command]}\n"
+        "api_keys:\n  - api: sk-client-0000\n"
+    )
+    report = read(text, name="api.yaml", env={})
+    assert report.config is not None
+    assert [(p.line, "v2" in p.fix) for p in report.warnings] == [(2, True)]

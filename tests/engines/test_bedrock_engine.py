@@ -213,12 +213,6 @@ def test_addresses_are_asked_for_once_each_and_only_where_they_are_sent() -> Non
     )
 
 
-def test_there_is_no_listing() -> None:
-    assert ENGINE.catalogue(Recipient(Channel(KEYED, "", ""))) is None
-    with pytest.raises(ValueError, match="cannot be listed"):
-        ENGINE.models(b"{}")
-
-
 @pytest.mark.parametrize("frame", [b"{broken", b"[1]", b'{"error":{"type":"x","message":""}}'])
 def test_frames_nobody_can_read_are_failures(frame: bytes) -> None:
     match list(BedrockDecoder("eventstream", START).feed([frame, frame]).events):

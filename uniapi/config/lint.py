@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import assert_never
+from urllib.parse import urlsplit
 
 from uniapi.config.clients import LinedKey
 from uniapi.config.keys import closest
@@ -84,12 +85,24 @@ def check(
                 f"the provider name {shown(one.name)} has a slash: no rule can name it",
                 "use a name without a slash",
             )
+        if _is_old_cohere(one):
+            sink.warning(
+                providers[one.name],
+                f"the provider {shown(one.name)} names Cohere's v1 chat: v2 is asked instead",
+                "write base_url: https://api.cohere.com/v2/chat",
+            )
         if not any(_reaches(key.key, one) for key in keys):
             sink.warning(
                 providers[one.name],
                 f"no key can reach the provider {shown(one.name)}",
                 f"add {spoken(one.name)}/* to the model list of a key, or remove the provider",
             )
+
+
+def _is_old_cohere(provider: Provider) -> bool:
+    parts = urlsplit(provider.base_url or "")
+    host = parts.hostname or ""
+    return host.endswith(("cohere.com", "cohere.ai")) and parts.path.rstrip("/") == "/v1/chat"
 
 
 def _check_rule(rule: LinedRule, catalogue: _Catalogue, sink: Sink) -> None:

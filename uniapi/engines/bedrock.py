@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from uniapi import codec
 from uniapi.chat import ChatRequest
+from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider
 from uniapi.conversation import without_images, without_tools
 from uniapi.conversation.read import conversation
@@ -101,13 +102,37 @@ class Bedrock(Engine):
             kind = Kind.SERVER  # ModelErrorException: the model failed, not the request
         return replace(failure, kind=kind, code=failure.code or name or None)
 
-    def catalogue(self, to: Recipient) -> Call | None:  # noqa: ARG002 - there is none
-        """No: on-demand models and inference profiles have a listing each, on another host."""
-        return None
+    def catalogue(self, to: Recipient) -> Call | None:
+        """AWS's listing of text models that are called on demand, on the control plane's host.
 
-    def models(self, body: bytes) -> tuple[str, ...]:  # noqa: ARG002 - never asked for
-        """Never asked for: there is no `catalogue`."""
-        raise ValueError("Bedrock's models cannot be listed here")
+        Inference profiles are not in it: they are written under `model:`. Behind another host
+        than AWS's nothing is known of a listing.
+        """
+        provider = to.channel.provider
+        if provider.base_url is not None and not _HOST.search(host_of(provider)):
+            return None
+        url = f"https://bedrock.{_region(provider)}.amazonaws.com/foundation-models"
+        url += "?byInferenceType=ON_DEMAND&byOutputModality=TEXT"
+        return Call("GET", url, _signed(provider, to, url, b"", method="GET"))
+
+    def models(self, body: bytes) -> tuple[str, ...]:
+        """`modelSummaries[].modelId`, less what AWS calls legacy."""
+        match codec.loads(body):
+            case {"modelSummaries": list(entries)}:
+                found = [_listed(entry) for entry in entries]
+            case _:
+                raise ValueError("not a list of models")
+        return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _listed(entry: Json) -> str:
+    match entry:
+        case {"modelLifecycle": {"status": "LEGACY"}}:
+            return ""
+        case {"modelId": str(name)}:
+            return name
+        case _:
+            return ""
 
 
 def _region(provider: Provider) -> str:
@@ -126,7 +151,7 @@ def _url(provider: Provider, model: str, *, stream: bool) -> str:
 
 
 def _signed(
-    provider: Provider, to: Recipient, url: str, body: bytes
+    provider: Provider, to: Recipient, url: str, body: bytes, *, method: str = "POST"
 ) -> tuple[tuple[str, str], ...]:
     """The headers, with a signature over the final body unless the config brings its own proof."""
     access, secret = provider.aws_access_key, provider.aws_secret_key
@@ -139,6 +164,6 @@ def _signed(
     signed = [
         (name, value) for name, value in built if name in _SIGNED or name.startswith("x-amz-")
     ]
-    proof = signer.sign("POST", url, signed, body, to.now)
+    proof = signer.sign(method, url, signed, body, to.now)
     ours = dict(proof)
     return (*((name, value) for name, value in built if name not in ours), *proof)
