@@ -261,7 +261,7 @@ async def test_who_has_no_listing_says_what_to_write(
 ) -> None:
     office = Office({})
     with structlog.testing.capture_logs() as logs:
-        started(world, {"aws_access_key": "A", "aws_secret_key": "S"}, "aws.example", office)
+        started(world, {"base_url": "http://x.openai.azure.com"}, "azure.example", office)
         assert await listed(world) == []
     (failed,) = [line for line in logs if line["event"] == "discovery.failed"]
     assert failed["reason"] == "this provider has no listing: write its models under `model:`"
