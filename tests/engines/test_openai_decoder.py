@@ -366,3 +366,9 @@ def test_the_other_form_gives_events_alone() -> None:
     batch = OpenAIDecoder(chat, "json", DEFAULT).feed([dumps(whole({"content": "Hi"}))])
     assert batch.wire is None
     assert batch.events == [START, Text("Hi"), Finish("stop")]
+
+
+def test_a_number_no_integer_can_hold_is_not_counted() -> None:
+    frame = dumps(chunk({"content": "a"}, "stop")).replace(b'"created":7', b'"created":1e999')
+    events, _ = decode(frame, DONE)
+    assert events == [Start("up-1", "m-1", 42), Text("a"), Finish("stop")]

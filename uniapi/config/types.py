@@ -465,6 +465,11 @@ class Config:
         """Full SHA-256 of the secret to client key: what auth looks up."""
         return {key.secret.sha256: key for key in self.keys}
 
+    def proxy_for(self, provider: Provider) -> Secret | None:
+        """The proxy a provider is reached through: its own, else the one for all."""
+        own = provider.preferences.proxy
+        return self.preferences.proxy if own is None else own
+
     @cached_property
     def secrets(self) -> tuple[str, ...]:
         """Every secret of the file, longest first: what must be scrubbed from foreign texts."""

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
+from uniapi.engines import values
 from uniapi.engines.anthropic_citations import Citations
 from uniapi.events import Event, Reasoning, Text, ToolCall
 
@@ -74,11 +75,11 @@ class Content:
             self._scattered = True
         match opened:
             case _TextBlock():
-                self._say(_text(block, "text"))
+                self._say(values.text(block, "text"))
                 for citation in _list(block.get("citations")):
                     self._citations.take(citation)
             case _ThinkingBlock():
-                self._think(opened, _text(block, "thinking"), _text(block, "signature"))
+                self._think(opened, values.text(block, "thinking"), values.text(block, "signature"))
             case _:
                 pass
 
@@ -89,13 +90,13 @@ class Content:
             case "thinking":
                 return _ThinkingBlock()
             case "redacted_thinking":
-                data = _text(block, "data")
+                data = values.text(block, "data")
                 self._remember({"type": "reasoning.encrypted", "data": data})
                 return _OtherBlock()
             case "tool_use":
                 call = _ToolBlock(self.calls, block.get("input"))
                 self.calls += 1
-                name = _text(block, "name")
+                name = values.text(block, "name")
                 self.events.append(ToolCall(call.index, self._id(block, call.index), name))
                 return call
             case _:
@@ -156,7 +157,7 @@ class Content:
 
     def _id(self, block: JsonObject, index: int) -> str:
         """The call's id; our own where the provider gave none, or one twice."""
-        identity = _text(block, "id")
+        identity = values.text(block, "id")
         if not identity or identity in self._ids:
             identity = f"toolu_{self._seed}_{index}"
         self._ids.add(identity)
@@ -174,11 +175,6 @@ class Content:
         if self.calls and self._thoughts and not self._scattered:
             extra["reasoning_details"] = [*self._thoughts]
         return extra
-
-
-def _text(value: JsonObject, name: str) -> str:
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
 
 
 def _list(value: Json) -> list[Json]:

@@ -12,7 +12,9 @@ from typing import Final
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
 from uniapi.engines import anthropic_failures as failures
+from uniapi.engines import values
 from uniapi.engines.anthropic_content import Content
+from uniapi.engines.failures import BROKEN, CUT
 from uniapi.errors import Failure, Kind
 from uniapi.events import (
     Batch,
@@ -35,7 +37,6 @@ _REASONS: Final[Mapping[str, FinishReason]] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-_CUT: Final = Failure(Kind.CUT, "the answer ended before it was complete", 502)
 
 
 class AnthropicDecoder:
@@ -72,7 +73,7 @@ class AnthropicDecoder:
             if self._finished:
                 self._close()
             else:
-                self._fail(_CUT)
+                self._fail(CUT)
         return self._batch()
 
     def _batch(self) -> Batch:
@@ -93,7 +94,7 @@ class AnthropicDecoder:
         try:
             value = codec.loads(frame)
         except ValueError:
-            self._fail(Failure(Kind.GARBAGE, "the provider sent broken JSON", 502))
+            self._fail(BROKEN)
             return
         if not isinstance(value, dict) or value.get("error"):
             self._fail(failures.in_band(value))
@@ -125,7 +126,7 @@ class AnthropicDecoder:
             case "message_delta", _:
                 self._count(event.get("usage"))
                 change = event.get("delta")
-                if isinstance(change, dict) and (reason := _text(change, "stop_reason")):
+                if isinstance(change, dict) and (reason := values.text(change, "stop_reason")):
                     self._finish(reason, change)
             case "message_stop", _:
                 self._finish("", {})  # a gateway may have left the reason out
@@ -141,7 +142,7 @@ class AnthropicDecoder:
             if isinstance(block, dict):
                 self._content.open(number, block)
                 self._content.shut(number)
-        self._finish(_text(message, "stop_reason"), message)
+        self._finish(values.text(message, "stop_reason"), message)
         self._close()
 
     def _begin(self, message: JsonObject) -> None:
@@ -150,8 +151,8 @@ class AnthropicDecoder:
         self._started = True
         default = self._start
         self._start = Start(
-            _text(message, "id") or default.id,
-            _text(message, "model") or default.model,
+            values.text(message, "id") or default.id,
+            values.text(message, "model") or default.model,
             default.created,
         )
         self._count(message.get("usage"))
@@ -188,11 +189,11 @@ class AnthropicDecoder:
 def usage_event(counters: JsonObject) -> Usage:
     """Anthropic's counters in OpenAI's sense: the prompt includes what the cache read and wrote."""
     read, written = (
-        _int(counters, "cache_read_input_tokens"),
-        _int(counters, "cache_creation_input_tokens"),
+        values.number(counters, "cache_read_input_tokens"),
+        values.number(counters, "cache_creation_input_tokens"),
     )
-    prompt = _int(counters, "input_tokens") + read + written
-    completion = _int(counters, "output_tokens")
+    prompt = values.number(counters, "input_tokens") + read + written
+    completion = values.number(counters, "output_tokens")
     of_prompt: JsonObject = {"cached_tokens": read}
     if written:
         of_prompt["cache_write_tokens"] = written
@@ -212,13 +213,3 @@ def _refusal(said: JsonObject) -> str:
             return words
         case _:
             return ""
-
-
-def _text(value: JsonObject, name: str) -> str:
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _int(value: JsonObject, name: str) -> int:
-    found = value.get(name)
-    return int(found) if isinstance(found, int | float) else 0

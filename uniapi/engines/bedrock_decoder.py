@@ -12,7 +12,7 @@ from uniapi import codec
 from uniapi.codec import Json, JsonObject
 from uniapi.engines import failures
 from uniapi.engines.bedrock_values import REASONS, annotation, exception, usage
-from uniapi.errors import Failure, Kind
+from uniapi.errors import Failure
 from uniapi.events import (
     Batch,
     Event,
@@ -28,8 +28,6 @@ from uniapi.events import (
 from uniapi.framing import Framing
 
 _FORMAT: Final = "anthropic-claude-v1"  # only Claude's thoughts are signed or sealed here
-_CUT: Final = Failure(Kind.CUT, "the answer ended before it was complete", 502)
-_BROKEN: Final = Failure(Kind.GARBAGE, "the provider sent broken JSON", 502)
 
 
 @dataclass(slots=True)
@@ -98,7 +96,7 @@ class BedrockDecoder:
         """Nothing when the message has stopped; else it was cut."""
         if self._done or self._finished:
             return Batch(())
-        return Batch((self._failure(_CUT),))
+        return Batch((self._failure(failures.CUT),))
 
     def _failure(self, failure: Failure) -> StreamFailed:
         self._done = True
@@ -108,7 +106,7 @@ class BedrockDecoder:
         try:
             value = codec.loads(frame)
         except ValueError:
-            events.append(self._failure(_BROKEN))
+            events.append(self._failure(failures.BROKEN))
             return
         if not isinstance(value, dict):
             events.append(self._failure(failures.in_band(value)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from uniapi.codec import Json, JsonObject
-from uniapi.engines import failures
+from uniapi.engines import failures, values
 from uniapi.errors import Failure, Kind
 from uniapi.events import FinishReason, Usage
 
@@ -57,13 +57,18 @@ def too_long(message: str) -> bool:
 
 def usage(counts: JsonObject) -> Usage:
     """OpenAI's counts: what was read from and written to the cache is part of the prompt."""
-    read, written = _int(counts, "cacheReadInputTokens"), _int(counts, "cacheWriteInputTokens")
-    prompt = _int(counts, "inputTokens") + read + written
-    completion = _int(counts, "outputTokens")
+    read, written = (
+        values.number(counts, "cacheReadInputTokens"),
+        values.number(counts, "cacheWriteInputTokens"),
+    )
+    prompt = values.number(counts, "inputTokens") + read + written
+    completion = values.number(counts, "outputTokens")
     detail: dict[str, Json] = {}
     if read or written:
         detail["prompt_tokens_details"] = {"cached_tokens": read}
-    return Usage(prompt, completion, _int(counts, "totalTokens") or prompt + completion, detail)
+    return Usage(
+        prompt, completion, values.number(counts, "totalTokens") or prompt + completion, detail
+    )
 
 
 def annotation(citation: JsonObject, start: int, end: int) -> Json:
@@ -83,8 +88,3 @@ def annotation(citation: JsonObject, start: int, end: int) -> Json:
         "end_index": end,
     }
     return {"type": "url_citation", "url_citation": cited}
-
-
-def _int(value: JsonObject, name: str) -> int:
-    found = value.get(name)
-    return int(found) if isinstance(found, int | float) else 0

@@ -8,8 +8,8 @@ from typing import Final
 
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
-from uniapi.engines import failures
-from uniapi.errors import Failure, Kind
+from uniapi.engines import failures, values
+from uniapi.errors import Failure
 from uniapi.events import (
     Batch,
     Event,
@@ -25,8 +25,6 @@ from uniapi.events import (
 )
 from uniapi.framing import DONE, Framing
 
-_CUT: Final = Failure(Kind.CUT, "the answer ended before it was complete", 502)
-_BROKEN: Final = Failure(Kind.GARBAGE, "the provider sent broken JSON", 502)
 _REASONS: Final[dict[str, FinishReason]] = {
     "COMPLETE": "stop",
     "STOP_SEQUENCE": "stop",
@@ -83,7 +81,7 @@ class CohereDecoder:
         if self._done:
             return Batch(())
         events: list[Event] = []
-        self._fail(_CUT, events)
+        self._fail(failures.CUT, events)
         return Batch(events)
 
     def _fail(self, failure: Failure, events: list[Event]) -> None:
@@ -94,7 +92,7 @@ class CohereDecoder:
         try:
             value = codec.loads(frame)
         except ValueError:
-            self._fail(_BROKEN, events)
+            self._fail(failures.BROKEN, events)
             return
         if not isinstance(value, dict):
             self._fail(failures.in_band(value), events)
@@ -249,10 +247,10 @@ def _cited(source: JsonObject) -> JsonObject:
     """Address and title of a source, as far as what the client gave with it tells."""
     about = source.get("document") or source.get("tool_output")
     fields = about if isinstance(about, dict) else {}
-    name = _text(source, "id")
+    name = values.text(source, "id")
     return {
-        "url": _text(fields, "url") or name,
-        "title": _text(fields, "title") or name,
+        "url": values.text(fields, "url") or name,
+        "title": values.text(fields, "title") or name,
     }
 
 
@@ -260,18 +258,11 @@ def _usage(usage: JsonObject) -> Usage:
     """The real counts; `billed_units` leaves out Cohere's own preamble and is the last resort."""
     tokens = usage.get("tokens") or usage.get("billed_units")
     counts = tokens if isinstance(tokens, dict) else {}
-    prompt, completion = _int(counts, "input_tokens"), _int(counts, "output_tokens")
+    prompt, completion = (
+        values.number(counts, "input_tokens"),
+        values.number(counts, "output_tokens"),
+    )
     detail: dict[str, Json] = {}
-    if cached := _int(usage, "cached_tokens"):
+    if cached := values.number(usage, "cached_tokens"):
         detail["prompt_tokens_details"] = {"cached_tokens": cached}
     return Usage(prompt, completion, prompt + completion, detail)
-
-
-def _text(value: JsonObject, name: str) -> str:
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _int(value: JsonObject, name: str) -> int:
-    found = value.get(name)
-    return int(found) if isinstance(found, int | float) else 0

@@ -16,6 +16,9 @@ from uniapi.errors import Failure, Kind
 
 _MAX_TEXT: Final = 1000  # characters of a provider's words that reach a client or a log
 
+CUT: Final = Failure(Kind.CUT, "the answer ended before it was complete", 502)
+BROKEN: Final = Failure(Kind.GARBAGE, "the provider sent broken JSON", 502)
+
 # Words are matched in lower case, in this order: the first class with a hit wins.
 _WORDS: Final[tuple[tuple[Kind, tuple[str, ...]], ...]] = (
     (

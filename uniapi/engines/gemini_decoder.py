@@ -13,10 +13,9 @@ from typing import Final
 from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json, JsonObject
-from uniapi.engines import gemini_errors
+from uniapi.engines import failures, gemini_errors
 from uniapi.engines.gemini_candidate import Candidate
 from uniapi.engines.gemini_names import original
-from uniapi.engines.openai_decoder import CUT
 from uniapi.errors import Failure, Kind
 from uniapi.events import Batch, Event, Start, StreamFailed, Usage
 from uniapi.framing import DONE, Framing
@@ -51,7 +50,7 @@ class GeminiDecoder:
             try:
                 self._frame(codec.loads(frame), events)
             except ValueError:
-                self._fail(Failure(Kind.GARBAGE, "the provider sent broken JSON", 502), events)
+                self._fail(failures.BROKEN, events)
         return Batch(events)
 
     def finished(self) -> bool:
@@ -81,7 +80,7 @@ class GeminiDecoder:
         if self._all_finished():
             self._close(events)
         else:
-            self._fail(CUT, events)
+            self._fail(failures.CUT, events)
 
     def _frame(self, value: Json, events: list[Event]) -> None:
         if self._stream:

@@ -14,7 +14,7 @@ from typing import Final
 from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json, JsonObject
-from uniapi.engines import failures
+from uniapi.engines import failures, values
 from uniapi.engines.openai_choice import Choice
 from uniapi.errors import Failure, Kind
 from uniapi.events import Batch, Event, Start, StreamFailed, Usage
@@ -22,7 +22,6 @@ from uniapi.framing import DONE, Framing
 
 CHUNK: Final = "chat.completion.chunk"
 WHOLE: Final = "chat.completion"
-CUT: Final = Failure(Kind.CUT, "the answer ended before it was complete", 502)
 
 
 class OpenAIDecoder:
@@ -77,7 +76,7 @@ class OpenAIDecoder:
         if self.complete():
             self._close(events, wire)  # no [DONE], but nothing is missing
         else:
-            self._fail(CUT, events)
+            self._fail(failures.CUT, events)
         return self._batch(events, wire)
 
     def usage_in(self, answer: JsonObject) -> JsonObject | None:
@@ -97,7 +96,7 @@ class OpenAIDecoder:
         try:
             value = codec.loads(frame)
         except ValueError:
-            self._fail(Failure(Kind.GARBAGE, "the provider sent broken JSON", 502), events)
+            self._fail(failures.BROKEN, events)
             return None
         if not isinstance(value, dict) or value.get("error"):
             self._fail(failures.in_band(value), events)
@@ -149,16 +148,16 @@ class OpenAIDecoder:
             self._started = True
             default = self._start
             self._start = Start(
-                _text(answer, "id") or default.id,
-                _text(answer, "model") or default.model,
-                _int(answer, "created") or default.created,
+                values.text(answer, "id") or default.id,
+                values.text(answer, "model") or default.model,
+                values.number(answer, "created") or default.created,
             )
             events.append(self._start)
         right: JsonObject = {
             "id": self._start.id,
             "object": name,
-            "created": _int(answer, "created") or self._start.created,
-            "model": _text(answer, "model") or self._start.model,
+            "created": values.number(answer, "created") or self._start.created,
+            "model": values.text(answer, "model") or self._start.model,
         }
         wrong = {key: value for key, value in right.items() if answer.get(key) != value}
         answer.update(wrong)
@@ -246,21 +245,16 @@ def _as_chunk(answer: JsonObject) -> None:
 
 def usage_event(usage: JsonObject) -> Usage:
     """OpenAI's usage object as an event; the object itself rides along as the detail."""
-    prompt, completion = _int(usage, "prompt_tokens"), _int(usage, "completion_tokens")
-    return Usage(prompt, completion, _int(usage, "total_tokens") or prompt + completion, usage)
+    prompt, completion = (
+        values.number(usage, "prompt_tokens"),
+        values.number(usage, "completion_tokens"),
+    )
+    return Usage(
+        prompt, completion, values.number(usage, "total_tokens") or prompt + completion, usage
+    )
 
 
 def _sse(data: bytes) -> bytes:
     if b"\n" in data:
         data = data.replace(b"\n", b"\ndata: ")
     return b"data: " + data + b"\n\n"
-
-
-def _text(value: JsonObject, name: str) -> str:
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _int(value: JsonObject, name: str) -> int:
-    found = value.get(name)
-    return int(found) if isinstance(found, int | float) else 0

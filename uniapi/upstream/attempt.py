@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import httpx
 import structlog
 
-from uniapi.config.types import Config, Secret
+from uniapi.config.types import Config
 from uniapi.engines.base import Call, Engine, Recipient
 from uniapi.engines.registry import engine_for
 from uniapi.errors import ApiError, Failure, Kind
@@ -98,7 +98,7 @@ class Line:
             return
         if call.notes:
             log.debug("request.fields_dropped", channel=channel.label, fields=call.notes)
-        answer = await self.client.send(call, self._proxy(leg))
+        answer = await self.client.send(call, self.config.proxy_for(channel.provider))
         try:
             if answer.status >= 300:
                 failure = engine.failure(answer.status, answer.headers, await answer.error_body())
@@ -109,10 +109,6 @@ class Line:
                 await talk.read(engine, call, answer)
         finally:
             await answer.aclose()
-
-    def _proxy(self, leg: Leg) -> Secret | None:
-        own = leg.attempt.channel.provider.preferences.proxy
-        return own if own is not None else self.config.preferences.proxy
 
     def _passed(self, leg: Leg) -> Sequence[tuple[str, str]]:
         names = leg.attempt.channel.provider.preferences.passthrough_request_headers

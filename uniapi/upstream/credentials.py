@@ -113,7 +113,7 @@ class Credentials:
         self, engine: Engine, provider: Provider, config: Config, call: Call
     ) -> tuple[Secret | Failure, float]:
         """The outcome, and how many seconds a token is good for."""
-        proxy = provider.preferences.proxy or config.preferences.proxy
+        proxy = config.proxy_for(provider)
         try:
             with trio.fail_after(_TIMEOUT):
                 answer = await self._client.send(call, proxy)

@@ -152,7 +152,7 @@ class Discovery:
     async def _fetch(
         self, provider: Provider, engine: Engine, call: Call
     ) -> tuple[ModelName, ...] | Failure | str:
-        proxy = provider.preferences.proxy or self._config().preferences.proxy
+        proxy = self._config().proxy_for(provider)
         answer = await self._client.send(call, proxy)
         try:
             if answer.status >= 300:
