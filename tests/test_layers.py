@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "patience": {"errors", "routing"},
     "explain": {"config.types", "state", "routing"},
     "race": {"errors", "events", "routing", "patience"},
+    "stats": set(),
     "upstream": {
         "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
         "state", "race", "__init__",
@@ -40,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "frontend": {
         "codec", "errors", "events", "chat", "multipart", "relay", "splice", "duration",
         "config.types", "state", "routing", "race", "upstream", "explain",
-        "__init__",
+        "stats", "__init__",
     },
     "server": {"errors"},
     "log": set(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from time import time
 from typing import Final, TypeAlias
 
 import structlog
@@ -10,7 +11,16 @@ import trio
 
 from uniapi.errors import ApiError
 from uniapi.frontend import admin_routes, info_routes, relay_route
-from uniapi.frontend.asgi import PREFLIGHT, Answer, ClientLeft, Message, Receive, Request, Send
+from uniapi.frontend.asgi import (
+    PREFLIGHT,
+    Answer,
+    ClientLeft,
+    Message,
+    Receive,
+    Request,
+    Send,
+    Visit,
+)
 from uniapi.frontend.chat_route import serve_chat
 from uniapi.frontend.gateway import Gateway
 from uniapi.relay import ENDPOINTS
@@ -27,6 +37,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/readyz": {"GET": info_routes.ready},
 }
 _MODEL: Final = "/models/"
+_METHODS: Final = {"GET", "HEAD", "POST", "OPTIONS"}
 _PROBES: Final = {"/healthz", "/readyz"}  # asked every few seconds by machines
 
 log = structlog.get_logger()
@@ -51,7 +62,17 @@ class App:
         try:
             outcome = await self._serve(request, answer)
         finally:
-            _log_done(answer, outcome, trio.current_time() - begun)
+            self._done(answer, outcome, trio.current_time() - begun)
+
+    def _done(self, answer: Answer, outcome: str, seconds: float) -> None:
+        """Tell the log and the statistics."""
+        account, answer.account = answer.account, None  # it holds the answer
+        facts = answer.facts if account is None else {**answer.facts, **account.facts()}
+        _log_done(answer, facts, outcome, seconds)
+        visit = Visit(
+            time(), _endpoint(answer.request), str(facts.get("outcome", outcome)), seconds
+        )
+        self.gateway.ledger.note(visit.record(answer) if account is None else account.record(visit))
 
     async def _serve(self, request: Request, answer: Answer) -> str:
         """Answer, whatever happens; says in a word what happened."""
@@ -109,7 +130,15 @@ def _one_model(name: str) -> Handler:
     return handler
 
 
-def _log_done(answer: Answer, outcome: str, seconds: float) -> None:
+def _endpoint(request: Request) -> str:
+    """The route of a request; what is none of ours has one name, whatever strangers ask for."""
+    path = request.path.removeprefix("/v1")
+    if path in ROUTES:
+        return f"{request.method} /v1{path}" if request.method in _METHODS else "other"
+    return "GET /v1/models/{name}" if path.startswith(_MODEL) else "other"
+
+
+def _log_done(answer: Answer, facts: Mapping[str, object], outcome: str, seconds: float) -> None:
     """The one line that tells the whole story of a request."""
     request = answer.request
     told: dict[str, object] = {
@@ -121,7 +150,7 @@ def _log_done(answer: Answer, outcome: str, seconds: float) -> None:
         "status": answer.status or None,
         "ms": round(seconds * 1000, 1),
         "bytes": answer.sent,
-        **answer.facts,
+        **facts,
     }
     shown = {name: value for name, value in told.items() if value is not None}
     well = told["outcome"] in {"ok", "client_left"}

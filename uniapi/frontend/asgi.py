@@ -10,11 +10,12 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import trio
 
 from uniapi.errors import ApiError
+from uniapi.stats.record import Record
 
 # ASGI messages are what the server makes them; past this file nobody sees one.
 Message: TypeAlias = MutableMapping[str, Any]
@@ -170,6 +171,61 @@ def _too_large(limit: int) -> ApiError:
     )
 
 
+class Account(Protocol):
+    """What a route knows of a request, asked for when it is over."""
+
+    def facts(self) -> dict[str, object]:
+        """For the log's one line; None for what does not apply."""
+        ...
+
+    def record(self, visit: Visit) -> Record:
+        """For the statistics."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What can be told of any request that is over, whatever it was about.
+
+    Attributes:
+        at: when it ended, unix seconds.
+        endpoint: method and canonical path; `other` for a path that is none of ours.
+        outcome: in a word.
+        seconds: from its first byte to its end.
+    """
+
+    at: float
+    endpoint: str
+    outcome: str
+    seconds: float
+
+    def record(self, answer: Answer) -> Record:
+        """What is remembered of a request that no provider had a part in."""
+        request = answer.request
+        return Record(
+            at=self.at,
+            id=request.id,
+            endpoint=self.endpoint,
+            client=request.client,
+            key=str(answer.facts.get("key") or ""),
+            model="",
+            stream=False,
+            status=answer.status,
+            outcome=self.outcome,
+            limit="",
+            provider="",
+            upstream="",
+            seconds=self.seconds,
+            first=None,
+            prompt=0,
+            completion=0,
+            total=0,
+            cost=0.0,
+            via=(),
+            attempts=(),
+        )
+
+
 @dataclass(slots=True)
 class Answer:
     """The way an answer goes out: a head, some body, and the last word.
@@ -180,6 +236,7 @@ class Answer:
         broken: the client stopped reading; nothing more will reach it.
         extra: headers to add to the head, whatever the answer turns out to be.
         facts: what the route knows of it, for the log's one line.
+        account: tells more of it, once it is over.
 
     The last word is sent by whoever has already left the request's nursery: the server says
     "disconnect" while it is finishing, and a watcher that cancels on it would cut the finishing
@@ -193,6 +250,7 @@ class Answer:
     broken: bool = False
     extra: Headers = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
+    account: Account | None = None
 
     @property
     def started(self) -> bool:

@@ -29,46 +29,43 @@ from uniapi.upstream.translator import Translator
 
 
 async def serve_chat(gateway: Gateway, request: Request, answer: Answer) -> None:
-    """Answer one chat completion request; what it was goes into the answer's facts.
+    """Answer one chat completion request.
 
     Raises:
         ApiError: for the caller to send, when nothing was sent yet.
         ClientLeft: when the client hung up before it had asked.
     """
-    exchange = Exchange(request, answer)
-    try:
-        config = gateway.config
-        limit = config.preferences.max_request_body_bytes
-        request.refuse_by_headers(limit)
-        exchange.key = key = authenticate(config, request.headers)
-        exchange.deadline = deadline_of(request.headers, key, exchange.started_at)
-        chat = parse_chat(await request.body(limit))
-        effort = chat.fields.get("reasoning_effort")
-        exchange.ask = ask = Ask(
-            model=chat.model,
-            size=chat.size,
-            tokens=estimated(chat.fields),
-            stream=chat.stream,
-            reasoning_effort=effort if isinstance(effort, str) else None,
-        )
+    config = gateway.config
+    exchange = Exchange(request, answer, config)
+    limit = config.preferences.max_request_body_bytes
+    request.refuse_by_headers(limit)
+    exchange.key = key = authenticate(config, request.headers)
+    exchange.deadline = deadline_of(request.headers, key, exchange.started_at)
+    chat = parse_chat(await request.body(limit))
+    effort = chat.fields.get("reasoning_effort")
+    exchange.ask = ask = Ask(
+        model=chat.model,
+        size=chat.size,
+        tokens=estimated(chat.fields),
+        stream=chat.stream,
+        reasoning_effort=effort if isinstance(effort, str) else None,
+    )
 
-        async def respond(nursery: trio.Nursery) -> bytes:
-            await moderation.check_chat(gateway, config, exchange, chat)
-            asking = Asking(gateway, config, key, ask, nursery, exchange.legs, exchange.deadline)
-            every = await asking.plan()
-            line = Line(gateway.client, gateway.credentials, config, request.headers)
-            translate = Translator(line, gateway.fetcher, chat)
-            try:
-                if not chat.stream:
-                    exchange.winner = winner = await asking.first(translate, hedged=True)
-                    return _whole([batch async for batch in winner.batches])
-                return await _streamed(exchange, asking, translate, every)
-            finally:
-                asking.close()
+    async def respond(nursery: trio.Nursery) -> bytes:
+        await moderation.check_chat(gateway, config, exchange, chat)
+        asking = Asking(gateway, config, key, ask, nursery, exchange.legs, exchange.deadline)
+        every = await asking.plan()
+        line = Line(gateway.client, gateway.credentials, config, request.headers)
+        translate = Translator(line, gateway.fetcher, chat)
+        try:
+            if not chat.stream:
+                exchange.winner = winner = await asking.first(translate, hedged=True)
+                return _whole([batch async for batch in winner.batches])
+            return await _streamed(exchange, asking, translate, every)
+        finally:
+            asking.close()
 
-        await exchange.run(metered(gateway, config, exchange, respond))
-    finally:
-        answer.facts |= exchange.facts()
+    await exchange.run(metered(gateway, config, exchange, respond))
 
 
 async def _streamed(

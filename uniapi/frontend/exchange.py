@@ -12,16 +12,18 @@ from typing import TypeAlias
 
 import trio
 
-from uniapi.config.types import ClientKey
+from uniapi.config.types import ClientKey, Config
 from uniapi.errors import ApiError
 from uniapi.events import Usage
 from uniapi.frontend.answering import total
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.asgi import Answer, Request, Visit
 from uniapi.frontend.deadline import Deadline
 from uniapi.frontend.trail import outcome, trail
 from uniapi.race import Leg
 from uniapi.routing.ask import Ask
 from uniapi.routing.limits import LimitReached
+from uniapi.stats.prices import cost
+from uniapi.stats.record import Attempted, Record
 
 Respond: TypeAlias = Callable[[trio.Nursery], Awaitable[bytes]]
 """Answers all but the last word, which it returns."""
@@ -32,6 +34,7 @@ class Exchange:
     """One request while it is served: what it asked, and what it got.
 
     Attributes:
+        config: as it was when the request came.
         started_at: on trio's clock.
         deadline: when it has to be over.
         key: who asks; None until known.
@@ -47,6 +50,7 @@ class Exchange:
 
     request: Request
     answer: Answer
+    config: Config
     started_at: float = field(default_factory=trio.current_time)
     deadline: Deadline = field(init=False)
     key: ClientKey | None = None
@@ -62,6 +66,7 @@ class Exchange:
     def __post_init__(self) -> None:
         """Without a word about it there is no deadline."""
         self.deadline = Deadline(self.started_at)
+        self.answer.account = self
 
     async def run(self, respond: Respond) -> None:
         """Answer, and stop answering when the client leaves.
@@ -117,8 +122,7 @@ class Exchange:
         """What a person wants to know of it afterwards; None for what does not apply."""
         ask, winner = self.ask, self.winner
         tally = winner.tally if winner else None
-        parts = [leg.tally.usage for leg in self.legs if leg.committed and leg.tally.usage]
-        usage = total(parts) if parts else Usage()
+        usage = self._usage()
         first = next((leg for leg in self.legs if leg.committed), None)
         facts: dict[str, object] = {
             "key": self.key.id if self.key else None,
@@ -147,6 +151,69 @@ class Exchange:
         elif winner is not None and winner.tally.failure is not None:
             facts |= {"outcome": outcome(winner), "error": winner.tally.failure.message}
         return facts
+
+    def record(self, visit: Visit) -> Record:
+        """What is remembered of it."""
+        request, ask, winner, usage = self.request, self.ask, self.winner, self._usage()
+        channel = winner.attempt.channel if winner else None
+        first = next((leg.first_at for leg in self.legs if leg.committed), None)
+        limit = ""
+        match self.error:
+            case LimitReached(limit=met):
+                limit = met
+            case _:
+                pass
+        return Record(
+            at=visit.at,
+            id=request.id,
+            endpoint=visit.endpoint,
+            client=request.client,
+            key=self.key.id if self.key else "",
+            model=ask.model if ask and self.legs else "",
+            stream=ask.stream if ask else False,
+            status=self.answer.status,
+            outcome=visit.outcome,
+            limit=limit,
+            provider=channel.provider.name if channel else "",
+            upstream=channel.upstream if channel else "",
+            seconds=visit.seconds,
+            first=None if first is None else first - self.started_at,
+            prompt=usage.prompt,
+            completion=usage.completion,
+            total=usage.total,
+            cost=self._cost(),
+            via=winner.attempt.via if winner else (),
+            attempts=tuple(_attempted(leg) for leg in self.legs),
+        )
+
+    def _usage(self) -> Usage:
+        """The tokens of what the client got, as the providers counted them."""
+        parts = [leg.tally.usage for leg in self.legs if leg.committed and leg.tally.usage]
+        return total(parts) if parts else Usage()
+
+    def _cost(self) -> float:
+        """US dollars, each part at the price of the model that gave it."""
+        prices = self.config.preferences.model_price
+        return sum(
+            cost(prices, leg.attempt.channel.upstream, usage.prompt, usage.completion)
+            for leg in self.legs
+            if leg.committed and (usage := leg.tally.usage) is not None
+        )
+
+
+def _attempted(leg: Leg) -> Attempted:
+    attempt, usage = leg.attempt, leg.tally.usage
+    channel, key = attempt.channel, attempt.key
+    return Attempted(
+        provider=channel.provider.name,
+        upstream=channel.upstream,
+        key=key.digest if key is not None else "",
+        outcome=outcome(leg),
+        why=leg.why,
+        seconds=(leg.ended_at or trio.current_time()) - leg.started_at,
+        first=None if leg.first_at is None else leg.first_at - leg.started_at,
+        tokens=usage.total if usage is not None else 0,
+    )
 
 
 def _ms(start: float, end: float | None) -> float | None:

@@ -7,6 +7,7 @@ from random import Random
 
 from uniapi.config.types import Config
 from uniapi.state import State
+from uniapi.stats.ledger import Ledger
 from uniapi.upstream.client import Client
 from uniapi.upstream.credentials import Credentials
 from uniapi.upstream.discovery import Discovery
@@ -26,6 +27,7 @@ class Gateway:
         draining: the process is on its way out.
         fetcher: for media that requests point to.
         credentials: short-lived tokens.
+        ledger: is told of every request that is over.
     """
 
     config: Config
@@ -34,6 +36,7 @@ class Gateway:
     rng: Random = field(default_factory=Random)
     draining: bool = False
     fetcher: Fetcher = field(default_factory=Fetcher)
+    ledger: Ledger = field(default_factory=Ledger)
     credentials: Credentials = field(init=False)
     discovery: Discovery = field(init=False)
 

@@ -42,30 +42,27 @@ def serve(endpoint: str) -> Handler:
 
 
 async def _serve(endpoint: str, gateway: Gateway, request: Request, answer: Answer) -> None:
-    """Answer one request; what it was goes into the answer's facts.
+    """Answer one request.
 
     Raises:
         ApiError: for the caller to send, when nothing was sent yet.
         ClientLeft: when the client hung up before it had asked.
     """
-    exchange = Exchange(request, answer)
-    try:
-        config = gateway.config
-        request.refuse_by_headers(config.preferences.max_request_body_bytes, media_types(endpoint))
-        exchange.key = key = authenticate(config, request.headers)
-        exchange.deadline = deadline_of(request.headers, key, exchange.started_at)
-        asked = await _parsed(endpoint, gateway, config, key, request)
-        exchange.ask = Ask(
-            asked.model, endpoint, asked.size, estimated(asked.fields), stream=asked.stream
-        )
+    config = gateway.config
+    exchange = Exchange(request, answer, config)
+    request.refuse_by_headers(config.preferences.max_request_body_bytes, media_types(endpoint))
+    exchange.key = key = authenticate(config, request.headers)
+    exchange.deadline = deadline_of(request.headers, key, exchange.started_at)
+    asked = await _parsed(endpoint, gateway, config, key, request)
+    exchange.ask = Ask(
+        asked.model, endpoint, asked.size, estimated(asked.fields), stream=asked.stream
+    )
 
-        async def respond(nursery: trio.Nursery) -> bytes:
-            await moderation.check_relay(gateway, config, exchange, asked)
-            return await _answered(gateway, config, exchange, asked, nursery)
+    async def respond(nursery: trio.Nursery) -> bytes:
+        await moderation.check_relay(gateway, config, exchange, asked)
+        return await _answered(gateway, config, exchange, asked, nursery)
 
-        await exchange.run(metered(gateway, config, exchange, respond))
-    finally:
-        answer.facts |= exchange.facts()
+    await exchange.run(metered(gateway, config, exchange, respond))
 
 
 async def _parsed(
