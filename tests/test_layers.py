@@ -45,8 +45,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "server": {"errors"},
     "log": set(),
+    "notify": set(),
     "demo": {"codec"},
-    "run": {"config", "state", "upstream", "frontend", "server", "demo", "__init__"},
+    "run": {"config", "state", "upstream", "frontend", "server", "demo", "notify", "__init__"},
     "cli": {"codec", "config", "run", "log", "routing", "explain", "__init__"},
     "__main__": {"cli"},
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from uniapi.config.types import Config
 from uniapi.demo import run as demo_run
 from uniapi.frontend.app import App
 from uniapi.frontend.gateway import Gateway
+from uniapi.notify import Notifier
 from uniapi.server.connection import Address
 from uniapi.server.serve import Bind, Server, TlsError, until_signalled
 from uniapi.server.upkeep import keep_house
@@ -73,7 +75,9 @@ async def gateway(config: Config | None, settings: Settings) -> int:
         server = Server(App(room), bind, grace=settings.grace)
         background.start_soon(room.discovery.run)
         background.start_soon(keep_house, room.client.sweep)
-        status = await _serve(room, server, bind, shown)
+        systemd = Notifier(os.environ, pid=os.getpid())
+        background.start_soon(systemd.run)
+        status = await _serve(room, server, bind, shown, systemd)
         await room.client.aclose()
         await room.fetcher.aclose()
         background.cancel_scope.cancel()
@@ -87,23 +91,28 @@ def _demo_config(shown: demo_run.Demo) -> Config:
     return report.config
 
 
-async def _serve(room: Gateway, server: Server, bind: Bind, shown: demo_run.Demo | None) -> int:
+async def _serve(
+    room: Gateway, server: Server, bind: Bind, shown: demo_run.Demo | None, systemd: Notifier
+) -> int:
     """Run the server and listen for signals; the exit status."""
     status = 0
 
     def drain() -> None:
         room.draining = True
+        systemd.stopping(f"draining, {server.open_connections} connections open")
 
     def started(addresses: Sequence[Address]) -> None:
         scheme = "https" if bind.certfile else "http"
         port = next((address[1] for address in addresses if address), bind.port)
+        url = f"{scheme}://{_place(bind.host, port)}"
         log.info(
             "server.started",
-            url=f"{scheme}://{_place(bind.host, port)}",
+            url=url,
             version=__version__,
             providers=len(room.config.providers),
             keys=len(room.config.keys),
         )
+        systemd.ready(f"serving {url}, {len(room.config.providers)} providers")
         if shown is not None:
             sys.stdout.write(_welcome(scheme, bind.host, port, shown))
             sys.stdout.flush()
