@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,25 +64,33 @@ async def gateway(config: Config | None, settings: Settings) -> int:
     Returns:
         The process's exit status.
     """
-    status = 0
-    async with trio.open_nursery() as background:
+    async with trio.open_nursery() as beside:
         shown: demo_run.Demo | None = None
         if config is None:
-            shown = await demo_run.start(background)
+            shown = await demo_run.start(beside)
             config = _demo_config(shown)
+        async with opened(config) as room:
+            host = settings.host or ("127.0.0.1" if shown else "0.0.0.0")
+            bind = Bind(host, settings.port, settings.certfile, settings.keyfile)
+            server = Server(App(room), bind, grace=settings.grace)
+            systemd = Notifier(os.environ, pid=os.getpid())
+            beside.start_soon(systemd.run)
+            status = await _serve(room, server, bind, shown, systemd)
+        beside.cancel_scope.cancel()
+    return status
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[Gateway]:
+    """A gateway and what it does in the background, without a server; both end with the block."""
+    async with trio.open_nursery() as background:
         room = Gateway(config, State(), Client())
-        host = settings.host or ("127.0.0.1" if shown else "0.0.0.0")
-        bind = Bind(host, settings.port, settings.certfile, settings.keyfile)
-        server = Server(App(room), bind, grace=settings.grace)
         background.start_soon(room.discovery.run)
         background.start_soon(keep_house, room.client.sweep)
-        systemd = Notifier(os.environ, pid=os.getpid())
-        background.start_soon(systemd.run)
-        status = await _serve(room, server, bind, shown, systemd)
+        yield room
         await room.client.aclose()
         await room.fetcher.aclose()
         background.cancel_scope.cancel()
-    return status
 
 
 def _demo_config(shown: demo_run.Demo) -> Config:
