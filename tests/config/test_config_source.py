@@ -346,7 +346,8 @@ def test_a_url_with_a_space_is_an_error(site: Site, env: dict[str, str]) -> None
 def test_plain_http_is_warned_of_unless_on_loopback(
     monkeypatch: pytest.MonkeyPatch, url: str, warned: bool
 ) -> None:
-    monkeypatch.setattr("uniapi.config.source.fetch", lambda url, *, seconds, limit: b"a: 1")
+    answer = fetching.Answer(b"a: 1")
+    monkeypatch.setattr("uniapi.config.source.fetch_newer", lambda *_, **__: answer)
     loaded = load(UrlSource(url), {})
     assert [p.line for p in loaded.warnings] == [1] * warned
     assert all("plain http" in p.what for p in loaded.warnings)

@@ -1,7 +1,7 @@
 """Where the text of the configuration comes from: a file, or the address in `CONFIG_URL`.
 
 Everything here blocks: it runs before the event loop does, or in a worker thread. The standard
-library's client is used, because this is one small GET in a life, with limits of its own: one
+library's client is used, because this is one small GET now and then, with limits of its own: one
 total deadline (a timeout for each read is no total: a byte a second passes it for ever), one size,
 and redirects that stay where the user pointed. What is printed of an address is its host and its
 last segment; the rest may be a password.
@@ -14,12 +14,12 @@ import ipaddress
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from uniapi.config.fetch import FetchError, fetch
+from uniapi.config.fetch import FetchError, Validators, fetch_newer
 from uniapi.config.problems import Problem, Severity
 from uniapi.config.yaml import MAX_SIZE
 
@@ -85,6 +85,10 @@ class SourceError(Exception):
         self.problem = Problem(Severity.ERROR, name, line, what, fix)
 
 
+class UnavailableError(SourceError):
+    """There is no text now; it may come back as it was."""
+
+
 def find(argument: str | None, env: Mapping[str, str], cwd: Path) -> Source | None:
     """Where to read from: the argument, else `./api.yaml`, else `CONFIG_URL`, else None (demo).
 
@@ -144,60 +148,87 @@ def load(source: Source, env: Mapping[str, str], *, seconds: float = FETCH_SECON
     """
     match source:
         case FileSource():
-            return _load_file(source)
+            return load_file(source)
         case UrlSource():
             return _load_url(source, env, seconds)
 
 
-def _load_file(source: FileSource) -> Loaded:
+def load_file(source: FileSource) -> Loaded:
+    """The text of a file.
+
+    Raises:
+        UnavailableError: there is no file, or it cannot be read.
+        SourceError: it is no text.
+    """
     name = source.name
     try:
         with source.path.open("rb") as file:
             status = os.fstat(file.fileno())
             data = file.read(MAX_SIZE + 1)
     except IsADirectoryError:
-        raise SourceError(
+        raise UnavailableError(
             name, "this is a folder", "give a file; docker makes a folder of a missing mount"
         ) from None
     except FileNotFoundError:
-        raise SourceError(name, "there is no such file", "check the path, or create it") from None
+        raise UnavailableError(
+            name, "there is no such file", "check the path, or create it"
+        ) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "bad name"
-        raise SourceError(name, f"it cannot be read: {why}", "check its permissions") from None
+        raise UnavailableError(name, f"it cannot be read: {why}", "check its permissions") from None
     mode = stat.S_IMODE(status.st_mode) if stat.S_ISREG(status.st_mode) else None
     return Loaded(_decode(data, name), name, mode)
 
 
-def _load_url(source: UrlSource, env: Mapping[str, str], seconds: float) -> Loaded:
-    warnings: list[Problem] = []
-    parts = urlsplit(source.url)
-    if parts.scheme.lower() == "http" and not _loopback(parts.hostname or ""):
-        warnings.append(
-            _warning(
-                source.name,
-                "CONFIG_URL is plain http: everyone on the way can read your keys",
-                "use an https address",
-            )
-        )
+def load_newer(
+    source: UrlSource, known: Validators, *, seconds: float = FETCH_SECONDS
+) -> tuple[Loaded | None, Validators]:
+    """The text behind an address, None when it is the one that is `known`; and its validators.
+
+    Raises:
+        UnavailableError: the address cannot be read.
+        SourceError: what is there is no text.
+    """
     try:
-        text = _decode(fetch(source.url, seconds=seconds, limit=MAX_SIZE), source.name)
+        answer = fetch_newer(source.url, known, seconds=seconds, limit=MAX_SIZE)
     except FetchError as error:
+        raise UnavailableError(
+            source.name,
+            f"CONFIG_URL cannot be read: {error}",
+            "open the address with curl",
+        ) from None
+    if answer.body is None:
+        return None, answer.validators
+    text = _decode(answer.body, source.name)
+    return Loaded(text, source.name, None, _plain(source)), answer.validators
+
+
+def _load_url(source: UrlSource, env: Mapping[str, str], seconds: float) -> Loaded:
+    try:
+        loaded, _ = load_newer(source, Validators(), seconds=seconds)
+    except UnavailableError as error:
+        what, fix = error.problem.what, error.problem.fix
         kept = last_good(source, env)
         if kept is None:
-            raise SourceError(
-                source.name,
-                f"CONFIG_URL cannot be read: {error}",
-                "open the address with curl; there is no earlier copy to use",
-            ) from None
-        warnings.append(
-            _warning(
-                source.name,
-                f"CONFIG_URL cannot be read: {error}; the last good copy is used",
-                "open the address with curl",
-            )
-        )
-        return Loaded(kept.text, kept.name, None, tuple(warnings))
-    return Loaded(text, source.name, None, tuple(warnings))
+            fix = f"{fix}; there is no earlier copy to use"
+            raise UnavailableError(source.name, what, fix) from None
+        problem = _warning(source.name, f"{what}; the last good copy is used", fix)
+        return replace(kept, warnings=(*_plain(source), problem))
+    assert loaded is not None  # noqa: S101 - nothing was known
+    return loaded
+
+
+def _plain(source: UrlSource) -> tuple[Problem, ...]:
+    parts = urlsplit(source.url)
+    if parts.scheme.lower() != "http" or _loopback(parts.hostname or ""):
+        return ()
+    return (
+        _warning(
+            source.name,
+            "CONFIG_URL is plain http: everyone on the way can read your keys",
+            "use an https address",
+        ),
+    )
 
 
 def _loopback(host: str) -> bool:
