@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from bench.measure import free_port, listening
+from bench.running import free_port, listening
 from bench.sixteen import (
     FAST,
     FAULTS,

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import sys
 from array import array
 from collections import Counter
@@ -24,9 +25,8 @@ import trio
 
 from bench.client import Client, Result, Target, target
 from bench.figures import Summary
-from bench.process import Cost, cost
-from uniapi.demo import behaviour_for
-from uniapi.demo.completions import Ask, spoken
+from bench.process import Cost, cost, resident
+from bench.workloads import said
 
 _GAPS_KEPT: Final = 2_000_000  # 16 MB; a longer run says its gaps from the first so many
 _AT_ONCE: Final = 5_000  # open loop: more than this in flight counts as an error of its own
@@ -84,6 +84,7 @@ class Report:
         latency: from due to last byte.
         ttft: from due to the first word; streams only.
         gap: between reads that brought words; streams only.
+        jitter: how far the gaps are from the one planned; only when one is.
         processes: those asked for with `--pid`.
     """
 
@@ -94,6 +95,7 @@ class Report:
     latency: Summary
     ttft: Summary
     gap: Summary
+    jitter: Summary
     processes: tuple[Process, ...] = ()
 
     @property
@@ -111,6 +113,7 @@ class Report:
         yield f"latency   {self.latency.line()}"
         yield f"ttft      {self.ttft.line()}"
         yield f"gap       {self.gap.line()}"
+        yield f"jitter    {self.jitter.line()}"
         for p in self.processes:
             yield (
                 f"pid {p.pid}  cpu {p.cpu:.2f} s  rss {_mb(p.rss_before)} to {_mb(p.rss_after)}, "
@@ -128,21 +131,28 @@ class Plan:
 
     Attributes:
         connections: closed loop: how many ask at the same time.
-        requests: closed loop: how many in all.
+        requests: closed loop: how many in all, at most.
+        seconds: closed loop: after so many nothing new is asked; None for no end but `requests`.
+        ramp: closed loop: seconds over which the connections begin, so that streams of one
+            length do not go on in step for ever.
         rate: open loop: requests a second; None means a closed loop.
         duration: open loop: seconds.
         request_timeout: seconds for one request.
         timeout: seconds for all of it; what is unfinished then is an error.
         pids: processes to watch.
+        gap: seconds from chunk to chunk as the provider means them; 0 when it means none.
     """
 
     connections: int = 10
     requests: int = 100
+    seconds: float | None = None
+    ramp: float = 0.0
     rate: float | None = None
     duration: float = 10.0
     request_timeout: float = 60.0
     timeout: float = 300.0
     pids: tuple[int, ...] = ()
+    gap: float = 0.0
 
 
 async def run(aim: Target, plan: Plan, *, progress: bool = True) -> Report:
@@ -181,6 +191,7 @@ async def run(aim: Target, plan: Plan, *, progress: bool = True) -> Report:
         Summary.of(tally.latencies),
         Summary.of(tally.ttfts),
         Summary.of(tally.gaps),
+        Summary.of(abs(gap - plan.gap) for gap in tally.gaps) if plan.gap else Summary(0),
         tuple(processes),
     )
 
@@ -200,15 +211,21 @@ def _process(pid: int, before: Cost, peak: int) -> Process:
 
 async def _closed(client: Client, plan: Plan, tally: Tally) -> None:
     tickets = iter(range(plan.requests))
+    begun = trio.current_time()
+    end = begun + (math.inf if plan.seconds is None else plan.seconds)
+    workers = min(plan.connections, plan.requests)
 
-    async def worker() -> None:
+    async def worker(number: int) -> None:
+        await trio.sleep_until(begun + plan.ramp * number / workers)
         for _ in tickets:
+            if trio.current_time() >= end:
+                return
             tally.started += 1
             tally.add(await client.ask(trio.current_time(), plan.request_timeout))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(min(plan.connections, plan.requests)):
-            nursery.start_soon(worker)
+        for number in range(workers):
+            nursery.start_soon(worker, number)
 
 
 async def _open(client: Client, plan: Plan, tally: Tally) -> None:
@@ -232,16 +249,16 @@ async def _open(client: Client, plan: Plan, tally: Tally) -> None:
 
 
 async def _watch(tally: Tally, peaks: dict[int, int], begun: float, progress: bool) -> None:
-    """Once a second: the peak of memory, and a line on stderr."""
-    for second in itertools.count(1):
-        await trio.sleep_until(begun + second)
+    """Four times a second the peak of memory; once a second a line on stderr."""
+    for quarter in itertools.count(1):
+        await trio.sleep_until(begun + quarter / 4)
         for pid, peak in peaks.items():
             with contextlib.suppress(ProcessLookupError):  # said at the end
-                peaks[pid] = max(peak, cost(pid).rss)
-        if progress:
+                peaks[pid] = max(peak, resident(pid))
+        if progress and quarter % 4 == 0:
             open_ = tally.started - tally.ended
             errors = sum(tally.errors.values())
-            line = f"{second} s: {tally.right} right, {errors} errors, {open_} open"
+            line = f"{quarter // 4} s: {tally.right} right, {errors} errors, {open_} open"
             print(line, file=sys.stderr, flush=True)
 
 
@@ -256,6 +273,13 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--connections", type=int, default=10, help="closed loop: at once")
     parser.add_argument("--requests", type=int, default=100, help="closed loop: in all")
+    parser.add_argument("--seconds", type=float, help="closed loop: ask nothing new after these")
+    parser.add_argument(
+        "--ramp", type=float, default=0.0, metavar="SECONDS", help="closed loop: begin over these"
+    )
+    parser.add_argument(
+        "--gap", type=float, default=0.0, metavar="SECONDS", help="between chunks, for jitter"
+    )
     parser.add_argument("--rate", type=float, help="open loop: requests a second")
     parser.add_argument("--duration", type=float, default=10.0, help="open loop: seconds")
     parser.add_argument("--request-timeout", type=float, default=60.0, metavar="SECONDS")
@@ -269,7 +293,7 @@ def _arguments() -> argparse.ArgumentParser:
         "--behaviour",
         default="ok",
         metavar="NAME",
-        help="the scripted behaviour behind the model, whose text is expected",
+        help="the workload or scripted behaviour behind the model, whose text is expected",
     )
     return parser
 
@@ -278,7 +302,7 @@ def _expected(args: argparse.Namespace) -> str | None:
     if args.any_text:
         return None
     text: str | None = args.expect
-    return spoken(Ask(), behaviour_for(args.behaviour)) if text is None else text
+    return said(args.behaviour) if text is None else text
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -293,11 +317,14 @@ def _plan(args: argparse.Namespace) -> Plan:
     return Plan(
         connections=args.connections,
         requests=args.requests,
+        seconds=args.seconds,
+        ramp=args.ramp,
         rate=args.rate,
         duration=args.duration,
         request_timeout=args.request_timeout,
         timeout=args.timeout,
         pids=tuple(args.pid),
+        gap=args.gap,
     )
 
 

@@ -7,13 +7,10 @@ stops it again. Exits with 1 when an answer was wrong or a promise was missed.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +19,7 @@ import trio
 from bench.client import target
 from bench.load import Plan, Report, run
 from bench.process import Cost, cost
+from bench.running import free_port, listening, started
 from uniapi.demo import behaviour_for
 from uniapi.demo.completions import Ask, spoken
 
@@ -39,60 +37,10 @@ api_keys:
     model:
       - scripted/bench
 """
-_POLL: Final = 0.002  # seconds between looks at a port that does not listen yet
 _TIDY: Final = 2.0  # seconds more, for the gateway to give memory back that they held
 _MOST_SECONDS: Final = 1.0  # to listening
 _MOST_IDLE: Final = 60e6  # bytes at rest
 _MOST_GROWTH: Final = 10e6  # bytes more after the streams than before
-
-
-@contextlib.asynccontextmanager
-async def started(command: Sequence[str], *, quiet: bool) -> AsyncIterator[trio.Process]:
-    """A process that runs inside the block and is stopped by its own handle after it."""
-    err = subprocess.DEVNULL if quiet else None
-    process = await trio.lowlevel.open_process(list(command), stdout=subprocess.DEVNULL, stderr=err)
-    try:
-        yield process
-    finally:
-        with trio.CancelScope(shield=True):
-            process.terminate()
-            with trio.move_on_after(5):
-                await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
-
-def free_port() -> int:
-    """A loopback port that is free now, and hopefully still when it is used."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def listening(port: int, process: trio.Process) -> None:
-    """Return when `/healthz` answers 200.
-
-    Raises:
-        RuntimeError: when the process ends instead, or nothing answers within 20 s.
-    """
-    with trio.move_on_after(20):
-        while process.returncode is None:
-            with contextlib.suppress(OSError, trio.BrokenResourceError):
-                if await _healthy(port):
-                    return
-            await trio.sleep(_POLL)
-            process.poll()
-    raise RuntimeError(f"nothing healthy on port {port}; exit status {process.returncode}")
-
-
-async def _healthy(port: int) -> bool:
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(
-            b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
-        )
-        return (await stream.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def seconds_to_listening(command: Sequence[str], port: int, *, quiet: bool) -> float:

@@ -210,6 +210,6 @@ async def test_an_open_loop_counts_from_when_a_request_was_due(
 
 def test_a_report_is_json_and_lines() -> None:
     summary = Summary.of([0.1])
-    report = Report(2, 1, {"cut": 1}, 0.5, summary, summary, summary)
+    report = Report(2, 1, {"cut": 1}, 0.5, summary, summary, summary, summary)
     assert "errors    cut: 1" in list(report.lines())
     assert json.loads(json.dumps(asdict(report)))["errors"] == {"cut": 1}

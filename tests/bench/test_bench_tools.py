@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.measure import free_port, listening, seconds_to_listening, started
+from bench.measure import seconds_to_listening
 from bench.provider import provider_for
+from bench.running import free_port, listening, started
 from uniapi.demo import Request
 
 SCRIPT = str(Path("bench/provider.py").resolve())
