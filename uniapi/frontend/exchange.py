@@ -6,7 +6,7 @@ and how what the winner says is written.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -192,13 +192,23 @@ class Exchange:
         return total(parts) if parts else Usage()
 
     def _cost(self) -> float:
-        """US dollars, each part at the price of the model that gave it."""
-        prices = self.config.preferences.model_price
-        return sum(
-            cost(prices, leg.attempt.channel.upstream, usage.prompt, usage.completion)
-            for leg in self.legs
-            if leg.committed and (usage := leg.tally.usage) is not None
-        )
+        """US dollars, each part at the price of the model that gave it.
+
+        Of a part without usage the request itself is paid for, as with limits.
+        """
+        prices, tokens = self.config.preferences.model_price, self.ask.tokens if self.ask else 0
+        dollars = 0.0
+        for leg in told(self.legs):
+            channel, usage = leg.attempt.channel, leg.tally.usage or Usage(prompt=tokens)
+            names = (channel.name, channel.upstream)
+            dollars += cost(prices, names, usage.prompt, usage.completion)
+        return dollars
+
+
+def told(legs: Sequence[Leg]) -> Sequence[Leg]:
+    """The attempts a client pays for: what it was told; when that is nothing yet, the last."""
+    served = [leg for leg in legs if leg.failure is None]  # they answered, or still might have
+    return [leg for leg in served if leg.committed] or served[-1:]
 
 
 def _attempted(leg: Leg) -> Attempted:

@@ -14,7 +14,7 @@ import trio
 
 from uniapi.codec import Json
 from uniapi.config.types import ClientKey, Config
-from uniapi.frontend.exchange import Exchange, Respond
+from uniapi.frontend.exchange import Exchange, Respond, told
 from uniapi.frontend.gateway import Gateway
 from uniapi.race import Leg
 from uniapi.routing import limits
@@ -71,13 +71,13 @@ def _settle(config: Config, state: State, key: ClientKey, ask: Ask, legs: Sequen
     The client pays for what it was told; when that was nothing yet, for the one it left.
     """
     now = trio.current_time()
-    served = [leg for leg in legs if leg.failure is None]  # they answered, or still might have
-    told = [leg for leg in served if leg.committed] or served[-1:]
+    served = [leg for leg in legs if leg.failure is None]
+    paid = told(legs)
     client = limits.of_client(config, state, key, ask.model)
     for leg in served:
         attempt, spent = leg.attempt, _spent(leg, ask)
         limits.spend(state, limits.of_channel(attempt.channel, attempt.key), spent, now)
-        if leg in told:
+        if leg in paid:
             inner = (config.keys_by_id[digest] for digest in attempt.via)
             nested = (claim for one in inner for claim in limits.of_nested(one, ask.model))
             limits.spend(state, (*client, *nested), spent, now)
