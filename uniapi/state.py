@@ -7,18 +7,20 @@ caller passes `now`, seconds on any clock that only goes forward.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from uniapi.config.types import Config, ModelName, Provider
+from uniapi.config.types import Config, ModelName, Provider, Unit, Window
 from uniapi.meter import Meter
 from uniapi.waits import Budget, Waits
 
 MAX_TURNS = 10_000  # (client key, model) pairs; a hostile listing may rename its models for ever
 MAX_METERS = 10_000  # buckets; as above
+MAX_TAKINGS = 100_000  # that nobody has come for; a second's are a few thousand at most
+LONG = 86_400.0  # seconds; a window as long as this is worth more than the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,24 @@ class Bucket(NamedTuple):
     model: str = ""
 
 
+class Taking(NamedTuple):
+    """Something that a window of a day or longer has counted.
+
+    Attributes:
+        bucket: with whom.
+        unit: what.
+        seconds: the length of the window.
+        amount: how much.
+        start: from when it counts.
+    """
+
+    bucket: Bucket
+    unit: Unit
+    seconds: float
+    amount: int
+    start: float
+
+
 class DiscoveryStatus(StrEnum):
     """How far asking a provider for its models has come."""
 
@@ -113,6 +133,8 @@ class State:
         """Event name to how often it happened; names are constants of the code."""
         self.waits = Waits()
         self.budget = Budget()
+        self.takings: deque[Taking] | None = None
+        """What long windows have counted, for whoever keeps it; None when nobody does."""
 
     # Scheduling
 
@@ -206,6 +228,27 @@ class State:
         if len(self._meters) > MAX_METERS:
             del self._meters[next(iter(self._meters))]
         return meter
+
+    def count(
+        self,
+        bucket: Bucket,
+        windows: Sequence[Window],
+        unit: Unit,
+        amount: int,
+        now: float,
+        start: float,
+    ) -> None:
+        """Count in the meter of this bucket, as `Meter.add`, and tell whoever keeps long windows."""
+        self.metered(bucket).add(windows, unit, amount, now, start)
+        if self.takings is not None:
+            for seconds in {window.seconds for window in windows if window.unit is unit}:
+                if seconds >= LONG:
+                    self.takings.append(Taking(bucket, unit, seconds, amount, start))
+
+    def keep_takings(self) -> deque[Taking]:
+        """Begin to put what long windows count where the caller takes it from, again and again."""
+        self.takings = deque(maxlen=MAX_TAKINGS)
+        return self.takings
 
     # Models
 

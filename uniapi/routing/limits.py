@@ -215,7 +215,7 @@ def spend(state: State, claims: Sequence[Claim], tokens: int, now: float) -> Non
 def _add(state: State, claim: Claim, unit: Unit, amount: int, now: float, start: float) -> None:
     windows = claim.limit.windows
     if any(window.unit is unit for window in windows):
-        state.metered(claim.bucket).add(windows, unit, amount, now, start)
+        state.count(claim.bucket, windows, unit, amount, now, start)
 
 
 def left(state: State, claim: Claim, now: float) -> Iterator[tuple[Window, int]]:
