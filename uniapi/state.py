@@ -131,6 +131,8 @@ class State:
         self._discoveries: dict[str, Discovery] = {}
         self.counters: Counter[str] = Counter()
         """Event name to how often it happened; names are constants of the code."""
+        self.spent: dict[str, float] = {}
+        """Digest of a client key to the US dollars it has cost; kept up by who counts them."""
         self.waits = Waits()
         self.budget = Budget()
         self.takings: deque[Taking] | None = None
@@ -200,6 +202,16 @@ class State:
         if cooldown is not None:
             self._channels[provider, upstream] = replace(cooldown, trial=0.0)
 
+    @property
+    def channel_rests(self) -> Mapping[tuple[str, str], Cooldown]:
+        """Rests of channels that no good answer has ended yet, by provider and its model."""
+        return self._channels
+
+    @property
+    def key_rests(self) -> Mapping[tuple[str, str], Cooldown]:
+        """As `channel_rests`, by provider and the digest of its key."""
+        return self._keys
+
     def cool_key(self, provider: str, digest: str, now: float, seconds: float) -> None:
         """Let one key of a provider rest, for all its models; as `cool_channel`."""
         _cool(self._keys, (provider, digest), now, seconds)
@@ -217,6 +229,11 @@ class State:
     def meter(self, bucket: Bucket) -> Meter | None:
         """What this bucket has used; None when that is nothing."""
         return self._meters.get(bucket)
+
+    @property
+    def meters(self) -> Mapping[Bucket, Meter]:
+        """Every bucket that has counted something."""
+        return self._meters
 
     def metered(self, bucket: Bucket) -> Meter:
         """The meter of this bucket, to count with.

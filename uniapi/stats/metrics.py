@@ -112,11 +112,13 @@ class Metrics:
             self.limited.add((record.key,))
         for attempt in record.attempts:
             self._note_attempt(attempt)
-        if record.provider:
-            at = record.provider, record.upstream
-            if record.total:
-                self.tokens.add((*at, "prompt"), record.prompt)
-                self.tokens.add((*at, "completion"), record.completion)
+        at = record.provider, record.upstream
+        if record.total:
+            self.tokens.add((*at, "prompt"), record.prompt)
+            self.tokens.add((*at, "completion"), record.completion)
+        if record.cost:
+            if not record.provider and record.attempts:  # the client left the last one
+                at = record.attempts[-1].provider, record.attempts[-1].upstream
             self.cost.add(at, record.cost)
 
     def _note_attempt(self, attempt: Attempted) -> None:

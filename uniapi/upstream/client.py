@@ -74,6 +74,11 @@ class Client:
         """Direct connections that are open, idle ones included."""
         return self._direct.open_connections
 
+    @property
+    def idle_connections(self) -> int:
+        """Direct connections that wait for a request."""
+        return self._direct.idle_connections
+
     async def send(self, call: Call, proxy: Secret | None) -> Answer:
         """Send a call; the answer's head has arrived, its body has not.
 
