@@ -13,7 +13,7 @@ from random import Random
 from typing import Final, assert_never
 
 from uniapi.config.types import Algorithm, AutoRetry, ClientKey, Config, Secret
-from uniapi.routing import limits
+from uniapi.routing import credit, limits
 from uniapi.routing.ask import Ask
 from uniapi.routing.limits import Claim
 from uniapi.routing.match import Group, Leaf, Node, expand, pending
@@ -71,7 +71,10 @@ def explain(
     plan = make_plan(config, state, key, ask, now, rng)
     teller = _Teller(config, state, plan, dict(_weights(nodes, ())), now)
     refusal = denial.error() if denial is not None else plan.refusal()
-    lines = [*_head(key, ask), *teller.limits(claims, "  ")]
+    balance = credit.balance(state, key)
+    if balance is not None and balance.gone:
+        refusal = balance.error()
+    lines = [*_head(key, ask), *teller.credits(key, "  "), *teller.limits(claims, "  ")]
     for place, slot in enumerate(plan.slots):
         lines += ["", *teller.slot(place + 1, slot)]
     if plan.skipped:
@@ -137,6 +140,7 @@ class _Teller:
             order = inner.preferences.algorithm
             weight = self._weight(slot.via[: depth + 1])
             yield f"   through the key {digest}, {order}{weight}"
+            yield from self.credits(inner, "     ")
             yield from self.limits(limits.of_nested(inner, self.plan.model), "     ")
         if slot.cooldown_left > 0:
             yield f"   should rest another {slot.cooldown_left:.1f} s, and so should all others"
@@ -151,6 +155,12 @@ class _Teller:
         rest = (key for key in pool(channel) if key not in slot.keys)
         for key in (*slot.keys, *rest):
             yield from self._key(slot, key)
+
+    def credits(self, key: ClientKey, indent: str) -> Iterator[str]:
+        """What is left of a key's budget."""
+        balance = credit.balance(self.state, key)
+        if balance is not None:
+            yield f"{indent}credits: {balance.told}"
 
     def limits(self, claims: tuple[Claim, ...], indent: str) -> Iterator[str]:
         """What is left in each window of these limits."""

@@ -17,7 +17,7 @@ from uniapi.config.types import ClientKey, Config
 from uniapi.frontend.exchange import Exchange, Respond, told
 from uniapi.frontend.gateway import Gateway
 from uniapi.race import Leg
-from uniapi.routing import limits
+from uniapi.routing import credit, limits
 from uniapi.routing.ask import Ask
 from uniapi.state import State
 
@@ -48,12 +48,16 @@ def metered(gateway: Gateway, config: Config, exchange: Exchange, respond: Respo
     """The same answer, within the limits of the client's key and of the server.
 
     It raises LimitReached, 429 or 413, for a request that they refuse; then it was not counted.
+    So it is for a key whose budget is gone.
     """
 
     async def within(nursery: trio.Nursery) -> bytes:
         key, ask = exchange.key, exchange.ask
         assert key is not None  # noqa: S101 - nobody comes here unknown
         assert ask is not None  # noqa: S101 - nor without a question
+        balance = credit.balance(gateway.state, key)
+        if balance is not None and balance.gone:
+            raise balance.error()
         denial = limits.admit(config, gateway.state, key, ask, trio.current_time())
         if denial is not None:
             raise denial.error()

@@ -23,8 +23,9 @@ from uniapi.config.types import (
     Secret,
 )
 from uniapi.errors import ApiError
-from uniapi.routing import limits, schedule, timeouts
+from uniapi.routing import credit, limits, schedule, timeouts
 from uniapi.routing.ask import Ask
+from uniapi.routing.credit import Balance
 from uniapi.routing.limits import Denial
 from uniapi.routing.match import Group, Leaf, Node, expand, leaves
 from uniapi.routing.sift import ChannelId, Skipped, sift, with_room
@@ -87,10 +88,10 @@ class Plan:
             )
         reasons = "; ".join(f"{left.channel_label}: {left.why}" for left in self.skipped)
         message = f"No provider of '{self.model}' takes this request: {reasons}"
-        status, passing = self.skipped[0].status, self._soonest()
+        first, passing = self.skipped[0], self._soonest()
         if passing is not None:
             return passing.error(message)
-        return ApiError(status, message, code="no_channel")
+        return ApiError(first.status, message, first.code)
 
     def _soonest(self) -> Denial | None:
         """The rate limit that has room first, of those that left a channel out."""
@@ -138,7 +139,10 @@ def _id(channel: Channel) -> ChannelId:
 def _enter(
     state: State, nodes: tuple[Node, ...], ask: Ask, now: float
 ) -> tuple[tuple[Node, ...], Mapping[ChannelId, Skipped]]:
-    """The tree without the nested keys whose own limit has no room, and what went with them."""
+    """The tree without the nested keys whose own limit has no room, and what went with them.
+
+    A budget that is gone is such a limit.
+    """
     kept: list[Node] = []
     shut: dict[ChannelId, Skipped] = {}
     for node in nodes:
@@ -146,6 +150,10 @@ def _enter(
             case Leaf():
                 kept.append(node)
             case Group(key, inner, weight):
+                balance = credit.balance(state, key)
+                if balance is not None and balance.gone:
+                    shut |= {_id(one): _unpaid(one, key, balance) for one in leaves(inner)}
+                    continue
                 claims = limits.of_nested(key, ask.model)
                 denial = limits.check(state, claims, ask.tokens, now)
                 if denial is not None:
@@ -157,6 +165,11 @@ def _enter(
             case _:
                 assert_never(node)
     return tuple(kept), shut
+
+
+def _unpaid(channel: Channel, key: ClientKey, balance: Balance) -> Skipped:
+    why = f"the credits of the nested key {key.id} are used up: {balance.told}"
+    return Skipped(channel.label, why, status=429, code=credit.CODE)
 
 
 def _only(nodes: tuple[Node, ...], keep: Callable[[Channel], bool]) -> tuple[Node, ...]:

@@ -25,12 +25,14 @@ class Skipped:
         why: for a person.
         status: what the client gets when every channel is left out; the reason of the first.
         denial: the rate limit that left it out, when one did.
+        code: as `status`, the error's code.
     """
 
     channel_label: str
     why: str
     status: int = 503
     denial: Denial | None = None
+    code: str = "no_channel"
 
     @classmethod
     def by(cls, channel: Channel, denial: Denial) -> Skipped:
