@@ -46,8 +46,11 @@ ALLOWED: dict[str, set[str]] = {
     "server": {"errors"},
     "log": set(),
     "notify": set(),
+    "reload": {"config", "frontend"},
     "demo": {"codec"},
-    "run": {"config", "state", "upstream", "frontend", "server", "demo", "notify", "__init__"},
+    "run": {
+        "config", "state", "upstream", "frontend", "server", "demo", "notify", "reload", "__init__",
+    },
     "cli": {"codec", "config", "run", "log", "routing", "explain", "__init__"},
     "__main__": {"cli"},
 }  # fmt: skip

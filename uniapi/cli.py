@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from uniapi import __version__, codec
-from uniapi.config import source
+from uniapi.config import source, watch
 from uniapi.config.fetch import FetchError, fetch
 from uniapi.config.read import Problem, Report, Severity, read, render
 from uniapi.config.types import ClientKey, Config, Secret
@@ -115,11 +115,15 @@ class Outcome:
         report: the reading; None when there was no text.
         problems: everything to tell the user, the way it came included.
         found: False when there is no configuration anywhere, which means demo mode.
+        place: where it comes from; None when that is nowhere.
+        text: what came from there, good or not; None when nothing did.
     """
 
     report: Report | None
     problems: tuple[Problem, ...]
     found: bool = True
+    place: source.Source | None = None
+    text: str | None = None
 
 
 def read_config(argument: str | None, env: Mapping[str, str], cwd: Path) -> Outcome:
@@ -136,12 +140,13 @@ def read_config(argument: str | None, env: Mapping[str, str], cwd: Path) -> Outc
         # The address answers, but with something broken: yesterday's copy still serves.
         again = read(kept.text, name=kept.name, env=env)
         if again.config is not None:
-            return Outcome(again, (*loaded.warnings, *_demoted(report.problems)))
+            problems = (*loaded.warnings, *_demoted(report.problems))
+            return Outcome(again, problems, place=place, text=loaded.text)
     problems = (*loaded.warnings, *report.problems)
     if report.config is not None:
         failed = source.remember(place, loaded.text, env)
         problems = (*problems, *([failed] if failed else []))
-    return Outcome(report, problems)
+    return Outcome(report, problems, place=place, text=None if loaded.copy else loaded.text)
 
 
 def _demoted(problems: Sequence[Problem]) -> list[Problem]:
@@ -250,7 +255,8 @@ def serve(options: argparse.Namespace) -> int:
         return 2
     outcome = read_config(options.config, os.environ, Path.cwd())
     log.configure(level=options.log_level)
-    sys.stderr.write(render(outcome.problems))
+    _, often = watch.interval(os.environ)
+    sys.stderr.write(render([*outcome.problems, *([often] if often else [])]))
     config = outcome.report.config if outcome.report else None
     if outcome.found and config is None:
         sys.stderr.write("uniapi: not started: the configuration has errors\n")
@@ -267,4 +273,9 @@ def serve(options: argparse.Namespace) -> int:
         keyfile=options.keyfile,
         grace=options.grace,
     )
-    return trio.run(run.gateway, config, settings)
+    # The demo gives way to an api.yaml as soon as there is one.
+    place = outcome.place or source.FileSource(
+        Path.cwd() / source.DEFAULT_NAME, source.DEFAULT_NAME
+    )
+    watched = watch.watch(place, os.environ, have=outcome.text)
+    return trio.run(run.gateway, config, settings, watched)

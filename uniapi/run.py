@@ -16,10 +16,12 @@ import trio
 from uniapi import __version__
 from uniapi.config.read import read, render
 from uniapi.config.types import Config
+from uniapi.config.watch import Watch
 from uniapi.demo import run as demo_run
 from uniapi.frontend.app import App
 from uniapi.frontend.gateway import Gateway
 from uniapi.notify import Notifier
+from uniapi.reload import Reloader
 from uniapi.server.connection import Address
 from uniapi.server.serve import Bind, Server, TlsError, until_signalled
 from uniapi.server.upkeep import keep_house
@@ -54,12 +56,13 @@ class Settings:
     grace: float = 30.0
 
 
-async def gateway(config: Config | None, settings: Settings) -> int:
+async def gateway(config: Config | None, settings: Settings, watch: Watch) -> int:
     """Serve until told to stop.
 
     Args:
         config: None starts the demo.
         settings: where to listen.
+        watch: where another configuration may come from.
 
     Returns:
         The process's exit status.
@@ -75,7 +78,8 @@ async def gateway(config: Config | None, settings: Settings) -> int:
             server = Server(App(room), bind, grace=settings.grace)
             systemd = Notifier(os.environ, pid=os.getpid())
             beside.start_soon(systemd.run)
-            status = await _serve(room, server, bind, shown, systemd)
+            reloader = Reloader(room, watch, os.environ)
+            status = await _serve(room, server, bind, shown, systemd, reloader)
         beside.cancel_scope.cancel()
     return status
 
@@ -101,10 +105,16 @@ def _demo_config(shown: demo_run.Demo) -> Config:
 
 
 async def _serve(
-    room: Gateway, server: Server, bind: Bind, shown: demo_run.Demo | None, systemd: Notifier
+    room: Gateway,
+    server: Server,
+    bind: Bind,
+    shown: demo_run.Demo | None,
+    systemd: Notifier,
+    reloader: Reloader,
 ) -> int:
     """Run the server and listen for signals; the exit status."""
     status = 0
+    _listen(reloader, room, bind, shown, systemd)
 
     def drain() -> None:
         room.draining = True
@@ -122,13 +132,14 @@ async def _serve(
             keys=len(room.config.keys),
         )
         systemd.ready(f"serving {url}, {len(room.config.providers)} providers")
+        nursery.start_soon(reloader.run)
         if shown is not None:
             sys.stdout.write(_welcome(scheme, bind.host, port, shown))
             sys.stdout.flush()
 
     async def signals() -> None:
         nonlocal status
-        status = await until_signalled(server, drain)
+        status = await until_signalled(server, drain, reloader.ask)
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
@@ -149,6 +160,29 @@ async def _serve(
             status = 1
         nursery.cancel_scope.cancel()
     return status
+
+
+def _listen(
+    reloader: Reloader, room: Gateway, bind: Bind, shown: demo_run.Demo | None, systemd: Notifier
+) -> None:
+    """Tell systemd of reloads, and once that the demo is over."""
+
+    def begun() -> None:
+        if not room.draining:
+            systemd.reloading()
+
+    def ended() -> None:
+        if not room.draining:
+            systemd.ready(f"serving, {len(room.config.providers)} providers")
+
+    def demo_over(_: Config) -> None:
+        reloader.on_reload.remove(demo_over)
+        log.info("demo.over", host=bind.host, note="to listen elsewhere, start it again")
+
+    reloader.on_begin.append(begun)
+    reloader.on_end.append(ended)
+    if shown is not None:
+        reloader.on_reload.append(demo_over)
 
 
 def _place(host: str, port: int) -> str:

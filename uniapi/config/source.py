@@ -65,12 +65,14 @@ class Loaded:
         name: for messages; never holds a secret.
         mode: the permission bits of a regular file, else None.
         warnings: what the user should know about the way it came.
+        copy: it is the last good copy, because there is nothing newer to be had.
     """
 
     text: str
     name: str
     mode: int | None = None
     warnings: tuple[Problem, ...] = ()
+    copy: bool = False
 
 
 class SourceError(Exception):
@@ -273,7 +275,7 @@ def last_good(source: Source, env: Mapping[str, str]) -> Loaded | None:
             text = _decode(file.read(MAX_SIZE + 1), source.name)
     except (OSError, SourceError):
         return None
-    return Loaded(text, f"{source.name} (last good copy)")
+    return Loaded(text, f"{source.name} (last good copy)", copy=True)
 
 
 def remember(source: Source, text: str, env: Mapping[str, str]) -> Problem | None:

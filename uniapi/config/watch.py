@@ -46,15 +46,15 @@ Look: TypeAlias = Loaded | Nothing
 
 
 class Watch(Protocol):
-    """Somewhere a configuration comes from, looked at again and again.
+    """Somewhere a configuration comes from, looked at again and again."""
 
-    Attributes:
-        source: where.
-        interval: seconds between looks; None for never, unless asked to.
-    """
+    @property
+    def source(self) -> Source:
+        """Where it comes from."""
 
-    source: Source
-    interval: float | None
+    @property
+    def interval(self) -> float | None:
+        """Seconds between looks; None for never, unless asked to."""
 
     def look(self, *, force: bool = False) -> Look:
         """The text, if it is new since the last look, or if forced; blocks.
@@ -116,7 +116,7 @@ class FileWatch:
         load: Callable[[FileSource], Loaded] = load_file,
     ) -> None:
         """`have` is the text in use; None when there is none, and no file (the demo)."""
-        self.source: FileSource = source
+        self.source = source
         self.interval = interval
         self._stamp = stamp
         self._load = load
@@ -159,7 +159,7 @@ class UrlWatch:
         load: Callable[[UrlSource, Validators], tuple[Loaded | None, Validators]] = load_newer,
     ) -> None:
         """`have` is the last text that came from there, whether it is in use or not."""
-        self.source: UrlSource = source
+        self.source = source
         self.interval = interval
         self._load = load
         self._have = None if have is None else _digest(have)

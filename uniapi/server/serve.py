@@ -173,17 +173,21 @@ class Server:
             self._connections.discard(connection)
 
 
-async def until_signalled(server: Server, on_drain: Callable[[], None]) -> int:
+async def until_signalled(
+    server: Server, on_drain: Callable[[], None], on_reload: Callable[[], None]
+) -> int:
     """Wait for a signal and act on it; the process's exit status.
 
-    SIGTERM drains; a second one, or SIGINT, ends at once. SIGHUP never ends it: terminals that
-    close send one.
+    SIGTERM drains; a second one, or SIGINT, ends at once. SIGHUP and SIGUSR1 reload and never end
+    it: terminals that close send the one, so the other is there for who runs in one.
     """
     draining = False
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    reloads = (signal.SIGHUP, signal.SIGUSR1)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *reloads) as signals:
         async for number in signals:
             log.info("server.signal", signal=signal.Signals(number).name)
-            if number == signal.SIGHUP:
+            if number in reloads:
+                on_reload()
                 continue
             if number == signal.SIGINT:
                 return 130

@@ -8,6 +8,7 @@ serves on when no other can be had.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -108,6 +109,11 @@ class Credentials:
         if grant is not None and grant.token == token:
             grant.token = None
             grant.fresh_until = 0.0
+
+    def keep(self, providers: Iterable[Provider]) -> None:
+        """Forget the tokens of everybody else: each is another after every change of its key."""
+        known = {_identity(provider) for provider in providers}
+        self._grants = {at: grant for at, grant in self._grants.items() if at in known}
 
     async def _refresh(
         self, engine: Engine, provider: Provider, config: Config, call: Call

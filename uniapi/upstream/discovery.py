@@ -6,8 +6,9 @@ written. A provider that fails keeps its last listing and is asked again sooner.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -51,6 +52,7 @@ class Discovery:
         self._config = config
         self._news = trio.Event()
         self._due: dict[str, float] = {}
+        self._asking: dict[str, trio.CancelScope] = {}
 
     def unsettled(self) -> tuple[str, ...]:
         """Providers that have not answered or failed yet."""
@@ -69,23 +71,47 @@ class Discovery:
 
     async def run(self) -> None:
         """Ask whoever is due, for ever."""
-        while True:
-            now = trio.current_time()
-            due = [p for p in self._asked() if self._due.get(p.name, 0.0) <= now]
-            async with trio.open_nursery() as nursery:
-                for provider in due:
-                    nursery.start_soon(self._learn, provider)
-            times = [self._due.get(p.name, 0.0) for p in self._asked()]
-            # At least every few seconds: a reload may have brought a provider.
-            await trio.sleep(max(0.1, min([*times, trio.current_time() + 5.0]) - now))
+        async with trio.open_nursery() as nursery:
+            while True:
+                now, news = trio.current_time(), self._news
+                idle = [p for p in self._asked() if p.name not in self._asking]
+                for provider in idle:
+                    if self._due.get(provider.name, 0.0) <= now:
+                        scope = self._asking[provider.name] = trio.CancelScope()
+                        nursery.start_soon(self._learn, provider, scope)
+                times = [self._due[p.name] for p in idle if p.name not in self._asking]
+                with trio.move_on_at(min(times, default=math.inf)):
+                    await news.wait()
+
+    def reloaded(self, others: Container[str]) -> None:
+        """Another configuration is in place: ask now who is new in it, or another.
+
+        Args:
+            others: names of providers that are no longer who they were. What they are being asked
+                is given up, as for those that are gone.
+        """
+        stay = {provider.name for provider in self._asked() if provider.name not in others}
+        self._due = {name: due for name, due in self._due.items() if name in stay}
+        for name in [name for name in self._asking if name not in stay]:
+            self._asking.pop(name).cancel()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits for a listing, and the task that asks for them."""
+        self._news.set()
+        self._news = trio.Event()
 
     def _asked(self) -> list[Provider]:
         return [provider for provider in self._config().providers if provider.models is None]
 
-    async def _learn(self, provider: Provider) -> None:
-        """Ask one provider and remember the outcome."""
+    async def _learn(self, provider: Provider, scope: trio.CancelScope) -> None:
+        """Ask one provider and remember the outcome, unless it is given up."""
         before = self._state.discovery(provider.name)
-        outcome = await self._ask(provider)
+        outcome: tuple[ModelName, ...] | str = ""
+        with scope:
+            outcome = await self._ask(provider)
+        if scope.cancel_called:
+            return  # the answer of somebody who is no longer there
         match outcome:
             case str(reason):
                 reason = scrub(reason, self._config())
@@ -97,8 +123,8 @@ class Discovery:
                     log.info("discovery.done", provider=provider.name, models=len(models))
         wait = RETRY if isinstance(outcome, str) else REFRESH
         self._due[provider.name] = trio.current_time() + wait
-        self._news.set()
-        self._news = trio.Event()
+        del self._asking[provider.name]
+        self._tell()
 
     async def _ask(self, provider: Provider) -> tuple[ModelName, ...] | str:
         """The models, or why they are not known.
