@@ -18,6 +18,7 @@ from typing import Final
 from uniapi.stats.queries import MOST, Span
 
 DAY: Final = 86_400  # seconds
+THROUGH: Final = ">"  # before the key of a row of `days` that tells what others sent through it
 _SUMS: Final = "sum(requests), sum(prompt), sum(completion), sum(total), sum(cost)"
 _PIECES: Final = """
     SELECT key, model, requests, prompt, completion, total, cost FROM days
@@ -28,6 +29,10 @@ _PIECES: Final = """
     UNION ALL
     SELECT key, model, 1, prompt, completion, total, cost FROM requests
         WHERE at >= :c AND at < :d
+"""
+_VIA: Final = """
+    SELECT via, sum(cost) FROM requests
+        WHERE via != '' AND (at >= :a AND at < :b OR at >= :c AND at < :d) GROUP BY via
 """
 
 
@@ -78,9 +83,14 @@ def costs(connection: sqlite3.Connection, span: Span) -> Mapping[str, float]:
     """
     found: defaultdict[str, float] = defaultdict(float)
     pieces = _pieces(connection, span)
-    own = f"SELECT key, sum(cost) FROM ({_PIECES}) GROUP BY key"  # noqa: S608 - our own words
-    for key, dollars in connection.execute(own, pieces):
-        found[key] += dollars
+    for key, dollars in connection.execute(
+        f"SELECT key, sum(cost) FROM ({_PIECES}) GROUP BY key",  # noqa: S608 - our own words
+        pieces,
+    ):
+        found[key.removeprefix(THROUGH)] += dollars
+    for via, dollars in connection.execute(_VIA, pieces):
+        for key in via.split(","):
+            found[key] += dollars
     return found
 
 
