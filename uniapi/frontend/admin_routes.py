@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
+import string
+from typing import Final
 from urllib.parse import parse_qs
 
 import trio
 
 from uniapi import codec
+from uniapi.config.masked import masked
 from uniapi.errors import ApiError
 from uniapi.explain import explain
 from uniapi.frontend.asgi import Answer, Request
 from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.routing.ask import Ask
+
+_LETTERS: Final = string.ascii_letters + string.digits
+_LENGTH: Final = 48  # letters: 285 bits
+NO_STORE: Final = ((b"cache-control", b"no-store"),)
 
 
 async def explained(gateway: Gateway, request: Request, answer: Answer) -> None:
@@ -34,3 +42,17 @@ async def explained(gateway: Gateway, request: Request, answer: Answer) -> None:
     ask = Ask(model, stream=query.get("stream", [""])[-1] == "true")
     told = explain(config, key, ask, gateway.rng, gateway.state, trio.current_time())
     await answer.whole(200, codec.dumps({"text": told.text, "served": told.served}))
+
+
+async def generated_key(gateway: Gateway, request: Request, answer: Answer) -> None:
+    """`GET /v1/generate-api-key`: a new key for `api_keys`; it is written down nowhere."""
+    answer.facts["key"] = authenticate_admin(gateway.config, request.headers).id
+    key = "sk-" + "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+    await answer.whole(200, codec.dumps({"api_key": key}), NO_STORE)
+
+
+async def effective_config(gateway: Gateway, request: Request, answer: Answer) -> None:
+    """`GET /v1/api_config`: the configuration in force, its secrets as digests."""
+    config = gateway.config
+    answer.facts["key"] = authenticate_admin(config, request.headers).id
+    await answer.whole(200, codec.dumps({"api_config": masked(config)}), NO_STORE)

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from uniapi.errors import ApiError
-from uniapi.frontend import admin_routes, info_routes, relay_route
+from uniapi.frontend import admin_routes, info_routes, metrics_route, relay_route, status
 from uniapi.frontend.asgi import (
     PREFLIGHT,
     Answer,
@@ -23,6 +23,7 @@ from uniapi.frontend.asgi import (
 )
 from uniapi.frontend.chat_route import serve_chat
 from uniapi.frontend.gateway import Gateway
+from uniapi.frontend.gauges import measure
 from uniapi.relay import ENDPOINTS
 
 Handler: TypeAlias = Callable[[Gateway, Request, Answer], Awaitable[None]]
@@ -33,12 +34,16 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     **{path.removeprefix("/v1"): {"POST": relay_route.serve(path)} for path in ENDPOINTS},
     "/models": {"GET": info_routes.models},
     "/explain": {"GET": admin_routes.explained},
+    "/generate-api-key": {"GET": admin_routes.generated_key},
+    "/api_config": {"GET": admin_routes.effective_config},
+    "/status": {"GET": status.status},
+    "/metrics": {"GET": metrics_route.metrics},
     "/healthz": {"GET": info_routes.health},
     "/readyz": {"GET": info_routes.ready},
 }
 _MODEL: Final = "/models/"
 _METHODS: Final = {"GET", "HEAD", "POST", "OPTIONS"}
-_PROBES: Final = {"/healthz", "/readyz"}  # asked every few seconds by machines
+_PROBES: Final = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds by machines
 
 log = structlog.get_logger()
 
@@ -49,6 +54,7 @@ class App:
     def __init__(self, gateway: Gateway) -> None:
         """Everything the routes need is in `gateway`."""
         self.gateway = gateway
+        measure(gateway)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request of type `http`; anything else is refused."""
@@ -59,9 +65,12 @@ class App:
         answer = Answer(request, send)
         begun = trio.current_time()
         outcome = "cancelled"  # by the server's end, when nothing below gets to say better
+        live = self.gateway.live
+        live[id(answer)] = (answer, begun)
         try:
             outcome = await self._serve(request, answer)
         finally:
+            del live[id(answer)]
             self._done(answer, outcome, trio.current_time() - begun)
 
     def _done(self, answer: Answer, outcome: str, seconds: float) -> None:

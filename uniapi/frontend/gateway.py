@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from random import Random
 
 from uniapi.config.types import Config
+from uniapi.frontend.asgi import Answer
 from uniapi.state import State
 from uniapi.stats.ledger import Ledger
+from uniapi.stats.metrics import Metrics
+from uniapi.stats.recent import Recent
 from uniapi.upstream.client import Client
 from uniapi.upstream.credentials import Credentials
 from uniapi.upstream.discovery import Discovery
@@ -28,6 +31,9 @@ class Gateway:
         fetcher: for media that requests point to.
         credentials: short-lived tokens.
         ledger: is told of every request that is over.
+        metrics: what a scraper reads.
+        recent: how channels did lately.
+        live: the requests being served, and when they came, on trio's clock; by their `id()`.
     """
 
     config: Config
@@ -37,10 +43,14 @@ class Gateway:
     draining: bool = False
     fetcher: Fetcher = field(default_factory=Fetcher)
     ledger: Ledger = field(default_factory=Ledger)
+    metrics: Metrics = field(default_factory=Metrics)
+    recent: Recent = field(default_factory=Recent)
+    live: dict[int, tuple[Answer, float]] = field(default_factory=dict)
     credentials: Credentials = field(init=False)
     discovery: Discovery = field(init=False)
 
     def __post_init__(self) -> None:
-        """Discovery reads the configuration of the moment."""
+        """Discovery reads the configuration of the moment; who counts is told of every request."""
+        self.ledger.listeners += [self.metrics.note, self.recent.note]
         self.credentials = Credentials(self.client)
         self.discovery = Discovery(self.client, self.credentials, self.state, lambda: self.config)
