@@ -15,14 +15,17 @@ import pytest
 
 from uniapi import __version__
 from uniapi.config import fetch as fetching
+from uniapi.config.fetch import Validators
 from uniapi.config.source import (
     FileSource,
     Loaded,
     SourceError,
+    UnavailableError,
     UrlSource,
     find,
     last_good,
     load,
+    load_newer,
     remember,
 )
 
@@ -353,6 +356,85 @@ def test_plain_http_is_warned_of_unless_on_loopback(
     assert all("plain http" in p.what for p in loaded.warnings)
 
 
+# ---- asked again -----------------------------------------------------------------------------
+
+DAY = "Sat, 01 Feb 2025 12:00:{} GMT"
+
+
+def versioned(site: Site, etag: str = "", modified: str = "", date: str = "") -> None:
+    """Answers 304 to whom it knows, as servers do: the tag counts before the time."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        shown = handler.headers.get("if-none-match"), handler.headers.get("if-modified-since")
+        same = shown[0] == etag if shown[0] else bool(modified) and shown[1] == modified
+        handler.send_response_only(304 if same else 200)
+        handler.send_header("date", date or DAY.format("59"))
+        for name, value in (("etag", etag), ("last-modified", modified)):
+            if value:
+                handler.send_header(name, value)
+        handler.send_header("content-length", "0" if same else "4")
+        handler.end_headers()
+        if not same:
+            handler.wfile.write(b"a: 1")
+
+    site.answer = answer
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified"),
+    [('"v1"', ""), ('W/"v1"', ""), ("", DAY.format("00")), ('"v1"', DAY.format("00"))],
+)
+def test_what_we_have_is_not_sent_again(site: Site, etag: str, modified: str) -> None:
+    source = UrlSource(site.url())
+    versioned(site, etag, modified)
+    loaded, known = load_newer(source, Validators())
+    assert loaded is not None
+    assert known == Validators(etag, modified)
+    assert load_newer(source, known) == (None, known)
+    versioned(site, '"v2"' if etag else "", DAY.format("30") if modified else "")
+    loaded, newer = load_newer(source, known)
+    assert loaded is not None
+    assert newer != known
+
+
+@pytest.mark.parametrize(
+    ("modified", "date"),
+    [
+        (DAY.format("58"), DAY.format("59")),
+        (DAY.format("59"), DAY.format("59")),
+        ("yesterday", DAY.format("59")),
+        (DAY.format("00"), "today"),
+        ("Sat, 01 Feb 2025 12:00:00", DAY.format("59")),
+    ],
+)
+def test_a_time_that_cannot_tell_two_versions_apart_is_not_used(
+    site: Site, modified: str, date: str
+) -> None:
+    versioned(site, modified=modified, date=date)
+    assert load_newer(UrlSource(site.url()), Validators())[1] == Validators()
+
+
+@pytest.mark.parametrize("etag", ['"' + "x" * 2000 + '"', '"\xe9"', '"a\tb"'])
+def test_a_tag_that_cannot_be_sent_back_is_not_used(site: Site, etag: str) -> None:
+    site.body(b"a: 1", etag=etag)
+    assert load_newer(UrlSource(site.url()), Validators())[1] == Validators()
+
+
+def test_nothing_new_is_no_answer_to_who_has_nothing(site: Site, env: dict[str, str]) -> None:
+    site.body(b"", 304)
+    assert "it answers 304" in failure(site, env)
+
+
+def test_a_failing_address_has_no_copy_when_it_is_asked_again(
+    site: Site, env: dict[str, str]
+) -> None:
+    source = UrlSource(site.url())
+    remember(source, "a: 1", env)
+    site.body(b"", 500)
+    with pytest.raises(UnavailableError, match="it answers 500"):
+        load_newer(source, Validators())
+
+
 # ---- the last good copy ----------------------------------------------------------------------
 
 
@@ -363,6 +445,7 @@ def test_the_last_good_copy_serves_when_the_address_fails(site: Site, env: dict[
     site.body(b"", 500)
     loaded = load(source, env)
     assert (loaded.text, loaded.name) == ("a: 1\n", f"{source.name} (last good copy)")
+    assert loaded.copy
     (warning,) = loaded.warnings
     assert "it answers 500; the last good copy is used" in warning.what
 
