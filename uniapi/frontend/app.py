@@ -10,7 +10,14 @@ import structlog
 import trio
 
 from uniapi.errors import ApiError
-from uniapi.frontend import admin_routes, info_routes, metrics_route, relay_route, status
+from uniapi.frontend import (
+    admin_routes,
+    info_routes,
+    metrics_route,
+    relay_route,
+    stats_routes,
+    status,
+)
 from uniapi.frontend.asgi import (
     PREFLIGHT,
     Answer,
@@ -38,6 +45,9 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/api_config": {"GET": admin_routes.effective_config},
     "/status": {"GET": status.status},
     "/metrics": {"GET": metrics_route.metrics},
+    "/stats": {"GET": stats_routes.stats},
+    "/token_usage": {"GET": stats_routes.token_usage},
+    "/channel_key_rankings": {"GET": stats_routes.key_rankings},
     "/healthz": {"GET": info_routes.health},
     "/readyz": {"GET": info_routes.ready},
 }

@@ -10,6 +10,7 @@ from uniapi.frontend.asgi import Answer
 from uniapi.state import State
 from uniapi.stats.ledger import Ledger
 from uniapi.stats.metrics import Metrics
+from uniapi.stats.reader import Reader
 from uniapi.stats.recent import Recent
 from uniapi.upstream.client import Client
 from uniapi.upstream.credentials import Credentials
@@ -33,6 +34,7 @@ class Gateway:
         ledger: is told of every request that is over.
         metrics: what a scraper reads.
         recent: how channels did lately.
+        reader: of the statistics file; None when there is none.
         live: the requests being served, and when they came, on trio's clock; by their `id()`.
     """
 
@@ -45,6 +47,7 @@ class Gateway:
     ledger: Ledger = field(default_factory=Ledger)
     metrics: Metrics = field(default_factory=Metrics)
     recent: Recent = field(default_factory=Recent)
+    reader: Reader | None = None
     live: dict[int, tuple[Answer, float]] = field(default_factory=dict)
     credentials: Credentials = field(init=False)
     discovery: Discovery = field(init=False)
