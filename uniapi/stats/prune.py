@@ -1,0 +1,103 @@
+"""What keeps the statistics file small: old rows go, a few at a time, and the file shrinks.
+
+A step takes some milliseconds, so whoever wants to write in between does not wait long.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from uniapi.stats.store import DAY
+
+MAX_REQUESTS: Final = 1_000_000  # rows; some 300 MB with their attempts
+DAYS: Final = 400  # a year, and the month one compares it with
+_ATTEMPTS: Final = 2  # rows for one of `requests`; most requests have one
+_STEP: Final = 1000  # rows a table and step
+_PAGES: Final = 500  # given back to the file system in a step; 2 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What is kept.
+
+    Attributes:
+        seconds: how long a request and its attempts are.
+        requests: how many there may be; twice as many attempts.
+    """
+
+    seconds: float
+    requests: int = MAX_REQUESTS
+
+
+def prune(connection: sqlite3.Connection, keep: Keep, now: float) -> bool:
+    """Do one step.
+
+    Args:
+        connection: the one that writes.
+        keep: what stays.
+        now: unix seconds.
+
+    Returns:
+        Whether there is more to do.
+
+    Raises:
+        sqlite3.Error: the step was not done.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        more = False
+        for table, most in (("requests", keep.requests), ("attempts", keep.requests * _ATTEMPTS)):
+            gone = _too_old(connection, table, now - keep.seconds)
+            gone += _too_many(connection, table, most)
+            more |= gone >= _STEP
+        _fold(connection, int(now // DAY) - DAYS)
+        connection.execute("DELETE FROM taken WHERE last + window <= ?", (now,))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    # Not by `execute`, which ends a statement without columns after its first page.
+    connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
+    [free] = connection.execute("PRAGMA freelist_count").fetchone()
+    return more or bool(free)
+
+
+def _too_old(connection: sqlite3.Connection, table: str, oldest: float) -> int:
+    return connection.execute(
+        f"DELETE FROM {table} WHERE id IN "  # noqa: S608 - one of our two tables
+        f"(SELECT id FROM {table} WHERE at < ? ORDER BY at LIMIT {_STEP})",
+        (oldest,),
+    ).rowcount
+
+
+def _too_many(connection: sqlite3.Connection, table: str, most: int) -> int:
+    # Ids are given in order and the oldest go first, so they tell the number without counting.
+    query = f"SELECT max(id) - min(id) + 1, min(id) FROM {table}"  # noqa: S608 - as above
+    count, first = connection.execute(query).fetchone()
+    if count is None or count <= most:
+        return 0
+    over = min(count - most, _STEP)
+    query = f"DELETE FROM {table} WHERE id < ?"  # noqa: S608 - as above
+    connection.execute(query, (first + over,))
+    return int(over)
+
+
+def _fold(connection: sqlite3.Connection, oldest: int) -> None:
+    """Add days before `oldest` to day 0: what a key has spent in all is never forgotten."""
+    [found] = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM days WHERE day > 0 AND day < ?)", (oldest,)
+    ).fetchone()
+    if not found:
+        return
+    connection.execute(
+        "INSERT INTO days SELECT 0, key, model, sum(requests), sum(prompt), sum(completion), "
+        "sum(total), sum(cost) FROM days WHERE day > 0 AND day < ? GROUP BY key, model "
+        "ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, "
+        "prompt = prompt + excluded.prompt, completion = completion + excluded.completion, "
+        "total = total + excluded.total, cost = cost + excluded.cost",
+        (oldest,),
+    )
+    connection.execute("DELETE FROM days WHERE day > 0 AND day < ?", (oldest,))
