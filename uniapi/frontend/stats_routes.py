@@ -6,8 +6,7 @@ Paths and shapes are those of the seeds' program, but for keys: there is never o
 from __future__ import annotations
 
 import re
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from time import time
 from typing import Final, TypeVar
@@ -22,7 +21,7 @@ from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.spans import iso, parameters, span_of
 from uniapi.routing.credit import Balance, dollars
 from uniapi.stats.queries import MOST, Count, Span, Success, Summary, labels, rankings, summary
-from uniapi.stats.reader import Unreadable
+from uniapi.stats.reader import Query, Unreadable
 from uniapi.stats.usage import Used, usage
 
 _HOURS: Final = 720  # the longest span of /v1/stats
@@ -177,7 +176,7 @@ async def key_rankings(gateway: Gateway, request: Request, answer: Answer) -> No
     await answer.whole(200, codec.dumps(told))
 
 
-async def _read(gateway: Gateway, query: Callable[[sqlite3.Connection], T]) -> T:
+async def _read(gateway: Gateway, query: Query[T]) -> T:
     if gateway.reader is None:
         why = "statistics are switched off: unset DISABLE_DATABASE and start again to keep them"
         raise ApiError(503, why, "database_disabled")

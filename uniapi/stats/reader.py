@@ -9,13 +9,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 
 from uniapi.stats import store
 
 T = TypeVar("T")
+
+Query: TypeAlias = Callable[[sqlite3.Connection], T]
+"""What is done with a connection; it blocks."""
 
 _STEPS: Final = 10_000  # of SQLite's virtual machine between two looks at the clock: under 1 ms
 _AT_ONCE: Final = 2  # readers; any key may ask for its own usage, and threads are for serving
@@ -38,7 +41,7 @@ class Reader:
     seconds: float = 10.0
     _room: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
 
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, query: Query[T]) -> T:
         """What `query` finds, all of it in one moment of the file.
 
         Whoever is cancelled does not wait for the thread, and the thread stops soon after.
