@@ -1,7 +1,9 @@
 """What the statistics file holds, and the way from an older version to this one.
 
 Keys are digests, and there are no prompts. `days` is the sum of `requests` by day: it outlives
-them, so that long reports and budgets need not keep every request. `taken` is what rate limits
+them, so that long reports and budgets need not keep every request. What came through a nested key
+has a row of its own there, for that key's budget: it counts as no request, since it is counted
+where it came from. `taken` is what rate limits
 with windows of a day and longer have counted, in steps of the window, so that a restart does not
 forget it: `requests` cannot tell that, since it is pruned, and since a limit also counts what no
 record has, such as the attempts of a moderation.
@@ -13,6 +15,8 @@ import sqlite3
 from typing import Final
 
 APPLICATION: Final = 0x756E6961  # "unia": what tells our file from another program's
+
+THROUGH: Final = ">"  # before the digest of the nested key in such a row, which has no model
 
 _FIRST: Final = (
     """CREATE TABLE requests (
@@ -55,7 +59,7 @@ _FIRST: Final = (
     "CREATE INDEX attempts_at ON attempts (at)",
     """CREATE TABLE days (
     day INTEGER NOT NULL,       -- since 1970-01-01 UTC; 0: everything that is too old for a day
-    key TEXT NOT NULL,
+    key TEXT NOT NULL,          -- as there; with ">" before it: a nested key, and the cost alone
     model TEXT NOT NULL,
     requests INTEGER NOT NULL,
     prompt INTEGER NOT NULL,

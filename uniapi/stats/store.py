@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from uniapi.stats import schema
 from uniapi.stats.record import Record
+from uniapi.stats.schema import THROUGH
 
 DAY: Final = 86_400.0  # seconds
 STEPS: Final = 256  # parts of a window that `taken` is kept in
@@ -281,14 +282,18 @@ def _attempts(r: Record) -> list[Row]:
 
 
 def _days(records: Sequence[Record]) -> list[Row]:
-    """The sums of a batch, by day, key and model."""
+    """The sums of a batch, by day, key and model; and the costs of nested keys."""
     sums: dict[tuple[int, str, str], tuple[int, int, int, int, float]] = {}
     for r in records:
-        at = int(r.at // DAY), r.key, r.model
+        day = int(r.at // DAY)
+        at = day, r.key, r.model
         n, prompt, completion, total, cost = sums.get(at, (0, 0, 0, 0, 0.0))
         sums[at] = (
             n + 1, prompt + r.prompt, completion + r.completion, total + r.total, cost + r.cost,
         )  # fmt: skip
+        for nested in r.via:
+            at = day, THROUGH + nested, ""
+            sums[at] = 0, 0, 0, 0, sums.get(at, (0, 0, 0, 0, 0.0))[-1] + r.cost
     return [(*at, *amounts) for at, amounts in sums.items()]
 
 

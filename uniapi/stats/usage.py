@@ -16,9 +16,9 @@ from math import ceil, floor
 from typing import Final
 
 from uniapi.stats.queries import MOST, Span
+from uniapi.stats.schema import THROUGH
 
 DAY: Final = 86_400  # seconds
-THROUGH: Final = ">"  # before the key of a row of `days` that tells what others sent through it
 _SUMS: Final = "sum(requests), sum(prompt), sum(completion), sum(total), sum(cost)"
 _PIECES: Final = """
     SELECT key, model, requests, prompt, completion, total, cost FROM days
