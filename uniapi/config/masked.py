@@ -136,6 +136,7 @@ class _Mask:
 
     def text(self, text: str) -> str:
         """A text without passwords of addresses, known secrets and what looks like a key."""
+        text = text.encode("utf-8", "replace").decode()
         if "://" in text:
             text = _URL.sub(_bare, text)
         for secret in self.secrets:
