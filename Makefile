@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: run test help setup fmt lint type check faults e2e cover bench sim clean
+.PHONY: run test help setup fmt lint type check faults e2e cover bench sim pyz clean
 
 run: .venv/.run ## run the gateway: api.yaml or CONFIG_URL when there is one, else the demo
 	@$(PY) -m uniapi $(ARGS)
@@ -44,11 +44,14 @@ cover: .venv/.dev ## branch coverage and its gate; without the tests that start 
 	$(PY) -m coverage combine -q
 	$(PY) -m coverage report
 
-bench: .venv/.dev ## seconds to listening, memory at rest, 500 streams at once
-	$(PY) bench/measure.py
+bench: .venv/.dev ## CPU and latency beside a bare server and a naive proxy; ARGS="--full --report" for all of it
+	$(PY) bench/compare.py $(ARGS)
 
 sim: .venv/.dev ## the whole gateway on a virtual clock against scenarios drawn from seeds
 	$(PY) -m tests.sim.simulate --seeds $(or $(SEEDS),200)
+
+pyz: .venv/.run ## dist/uniapi.pyz: everything in one file, for any Python 3.11 or newer
+	@$(PY) conf/build_pyz.py $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

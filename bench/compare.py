@@ -1,8 +1,9 @@
 """Contenders side by side: each on one core, load and provider on the others, in turn.
 
-    python bench/compare.py                                   # hello, naive, uniapi, nginx
+    python bench/compare.py                                   # a short comparison
+    python bench/compare.py --full --report                   # all of it, into bench/RESULTS.md
     python bench/compare.py --contenders uniapi --tree ../before --scenarios json,burst,paced
-    python bench/compare.py --contenders uniapi --vary DISABLE_DATABASE=true --rounds 5
+    python bench/compare.py --contenders uniapi --vary DISABLE_DATABASE=true --scenarios json
 
 All run at the same time, and are asked one after the other in every round: what the machine does
 meanwhile falls on all of them. A figure is the median of the rounds.
@@ -11,60 +12,64 @@ meanwhile falls on all of them. A figure is the median of the rounds.
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import trio
 
-from bench.contender import Contender, Running, hello, naive, nginx, running, uniapi
+from bench import fresh
+from bench.contender import Contender, Running, hello, litellm, naive, nginx, running, uniapi
+from bench.report import write
 from bench.running import free_port, listening, started
-from bench.scenarios import SCENARIOS, Figures, Scenario, load, sequential
+from bench.scenarios import (
+    CROWD,
+    DIRECT,
+    LATENCY,
+    PLAN,
+    SCENARIOS,
+    START,
+    TITLES,
+    Scenario,
+    load,
+    sequential,
+)
+from bench.table import Table
+from bench.targets import targets
 
 _UPSTREAM: Final = Path(__file__).with_name("upstream.py")
-_DEFAULT: Final = "hello,naive,uniapi,nginx"
-_LATENCY: Final = "latency"
+_PAIRS: Final = 400  # of sequential calls a round
+_STREAMS: Final = 1000
 _MAKERS: Final[Mapping[str, Callable[[], Contender | None]]] = MappingProxyType(
     {"hello": hello, "naive": naive, "uniapi": uniapi, "nginx": nginx}
 )
-_DIRECT: Final = "direct"
-_PAIRS: Final = 400
 
 
-@dataclass(slots=True)
-class Table:
-    """Figures of many rounds, by scenario and contender."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to do.
 
-    rows: dict[str, dict[str, list[Figures]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(list))
-    )
+    Attributes:
+        contenders: in the order of the tables; ratios are to the first.
+        scenarios: names out of `TITLES`.
+        rounds: how many.
+        scale: of the length of a round.
+        settle: seconds connections have to go after the crowd.
+        quiet: what the processes log is not shown.
+    """
 
-    def add(self, scenario: str, contender: str, figures: Figures) -> None:
-        """One round's."""
-        self.rows[scenario][contender].append(figures)
-
-    def median(self, scenario: str, contender: str, name: str) -> float | None:
-        """Of all rounds that have this figure."""
-        rounds = self.rows.get(scenario, {}).get(contender, [])
-        found = [figures[name] for figures in rounds if name in figures]
-        return statistics.median(found) if found else None
-
-    @property
-    def errors(self) -> int:
-        """Of all rounds."""
-        return sum(
-            int(figures["errors"])
-            for contenders in self.rows.values()
-            for rounds in contenders.values()
-            for figures in rounds
-        )
+    contenders: tuple[Contender, ...]
+    scenarios: frozenset[str]
+    rounds: int = 3
+    scale: float = 1.0
+    settle: float = 1.0
+    quiet: bool = True
 
 
 def cores() -> tuple[frozenset[int], frozenset[int]]:
@@ -77,38 +82,70 @@ def cores() -> tuple[frozenset[int], frozenset[int]]:
     return frozenset(mine[-1:]), frozenset(mine[:-1])
 
 
-async def compare(
-    contenders: list[Contender], scenarios: list[str], *, rounds: int, scale: float, quiet: bool
-) -> Table:
-    """Run all of it."""
+async def compare(choice: Choice) -> Table:
+    """Run all of it, on the provider's core but for the contenders."""
     table = Table()
     theirs, ours = cores()
     if ours:
         os.sched_setaffinity(0, ours)
     else:
-        _say("all share their cores: there is only one, or this system pins nothing")
+        _say("all share their cores: there is only one, or this system pins nothing\n")
     port = free_port()
-    async with AsyncExitStack() as stack:
-        command = [sys.executable, str(_UPSTREAM), "--port", str(port)]
-        upstream = await stack.enter_async_context(started(command, quiet=quiet))
+    command = [sys.executable, str(_UPSTREAM), "--port", str(port)]
+    async with started(command, quiet=choice.quiet) as upstream:
         await listening(port, upstream, healthy=False)
-        direct = f"http://127.0.0.1:{port}/v1/chat/completions"
+        await _fresh(table, choice, port, theirs)
+        await _together(table, choice, port, theirs)
+    return table
+
+
+async def _fresh(table: Table, choice: Choice, port: int, theirs: frozenset[int]) -> None:
+    """What each does in a process of its own."""
+    if START in choice.scenarios:
+        for number in range(1, choice.rounds + 3):  # each takes but a second or two
+            for one in choice.contenders:
+                _say(f"start {number}  {one.name}")
+                figures = await fresh.start(one, port, cores=theirs, quiet=choice.quiet)
+                table.add(START, one.name, figures)
+    if PLAN in choice.scenarios:
+        for one in choice.contenders:
+            if one.plans:
+                _say(f"plan  {one.name}")
+                table.add(PLAN, one.name, await fresh.plans(one))
+    if CROWD in choice.scenarios:
+        _say(f"crowd  {DIRECT}")
+        table.add(CROWD, DIRECT, await fresh.straight(port, _STREAMS))
+        for one in choice.contenders:
+            if one.proxies and one.many:
+                _say(f"crowd  {one.name}")
+                figures = await fresh.crowd(
+                    one, port, _STREAMS, choice.settle, cores=theirs, quiet=choice.quiet
+                )
+                table.add(CROWD, one.name, figures)
+
+
+async def _together(table: Table, choice: Choice, port: int, theirs: frozenset[int]) -> None:
+    """What they do in turn."""
+    chosen = [one for one in SCENARIOS if one.name in choice.scenarios]
+    latency = LATENCY in choice.scenarios
+    if not chosen and not latency:
+        return
+    direct = f"http://127.0.0.1:{port}/v1/chat/completions"
+    async with AsyncExitStack() as stack:
         up = [
-            await stack.enter_async_context(running(one, port, cores=theirs, quiet=quiet))
-            for one in contenders
+            await stack.enter_async_context(running(one, port, cores=theirs, quiet=choice.quiet))
+            for one in choice.contenders
         ]
-        chosen = [one for one in SCENARIOS if one.name in scenarios]
         for one in up:
             await _warm(chosen, one)
-        for number in range(1, rounds + 1):
+        for number in range(1, choice.rounds + 1):
+            label = f"round {number}/{choice.rounds}"
             for scenario in chosen:
-                await _round(table, scenario, direct, up, scale, f"round {number}/{rounds}")
-            if _LATENCY in scenarios:
-                for one in up:
-                    _say(f"round {number}/{rounds}  {_LATENCY}  {one.contender.name}")
-                    figures = await sequential(direct, one, pairs=int(_PAIRS * scale))
-                    table.add(_LATENCY, one.contender.name, figures)
-    return table
+                await _round(table, scenario, direct, up, choice.scale, label)
+            for one in up if latency else ():
+                _say(f"{label}  {LATENCY}  {one.contender.name}")
+                figures = await sequential(direct, one, pairs=int(_PAIRS * choice.scale))
+                table.add(LATENCY, one.contender.name, figures)
 
 
 def _takes(scenario: Scenario, contender: Contender) -> bool:
@@ -131,9 +168,9 @@ async def _round(
 ) -> None:
     seconds = scenario.seconds * scale
     if not scenario.translated:
-        _say(f"{label}  {scenario.name}  {_DIRECT}")
-        straight = await load(scenario, direct, None, seconds=seconds / 2)
-        table.add(scenario.name, _DIRECT, straight)
+        _say(f"{label}  {scenario.name}  {DIRECT}")
+        straight = await load(scenario, direct, None, seconds=max(seconds / 2, scenario.ramp))
+        table.add(scenario.name, DIRECT, straight)
     for one in up:
         if _takes(scenario, one.contender):
             _say(f"{label}  {scenario.name}  {one.contender.name}")
@@ -142,102 +179,91 @@ async def _round(
 
 
 def _say(text: str) -> None:
-    """Where we are, on a terminal in one line."""
+    """Where we are: on a terminal in one line."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
-    else:
-        sys.stderr.write(f"{text}\n")
+    elif text:
+        sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
     sys.stderr.flush()
 
 
-_COLUMNS: Final = (
-    ("cpu per call", "CPU per call, us", 1e6),
-    ("cpu per chunk", "CPU per chunk, us", 1e6),
-    ("rate", "a second", 1),
-    ("latency p50", "latency p50, ms", 1e3),
-    ("latency p99", "p99, ms", 1e3),
-    ("ttft p50", "TTFT p50, ms", 1e3),
-    ("jitter p99", "jitter p99, ms", 1e3),
-    ("added p50", "added p50, ms", 1e3),
-    ("added p99", "added p99, ms", 1e3),
-)
-
-
-def lines(table: Table) -> list[str]:
-    """The medians, a table a scenario; ratios are of CPU per call, to the first contender's."""
-    found: list[str] = []
-    titles = {scenario.name: scenario.title for scenario in SCENARIOS}
-    for scenario, contenders in table.rows.items():
-        shown = [
-            (name, title, factor)
-            for name, title, factor in _COLUMNS
-            if any(table.median(scenario, one, name) is not None for one in contenders)
-        ]
-        found += ["", f"### {scenario}: {titles.get(scenario, 'JSON call, one at a time')}", ""]
-        found.append("| | " + " | ".join(title for _, title, _ in shown) + " | ratio | errors |")
-        found.append("|---" * (len(shown) + 3) + "|")
-        first = next((c for c in contenders if c != _DIRECT), _DIRECT)
-        base = table.median(scenario, first, "cpu per call")
-        for one, rounds in contenders.items():
-            cells = []
-            for name, _, factor in shown:
-                value = table.median(scenario, one, name)
-                cells.append("" if value is None else f"{value * factor:.4g}")
-            mine = table.median(scenario, one, "cpu per call")
-            cells.append(f"{mine / base:.3f}" if mine and base else "")
-            cells.append(str(int(sum(figures["errors"] for figures in rounds))))
-            found.append(f"| {one} | " + " | ".join(cells) + " |")
-    return found
+_SHORT: Final = ("json", "burst", "paced", LATENCY)
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Compare gateways on this machine.", epilog="Exits with 1 after any error."
+        description="Compare gateways on this machine.",
+        epilog="Exits with 1 when a request failed; a target that is missed is only told.",
     )
-    names = ",".join([*(scenario.name for scenario in SCENARIOS), _LATENCY])
-    parser.add_argument("--contenders", default=_DEFAULT, metavar="NAMES")
-    parser.add_argument("--scenarios", default=names, metavar="NAMES", help=f"some of {names}")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the length of a round")
-    parser.add_argument(
-        "--tree", type=Path, action="append", default=[], help="uniapi from another checkout too"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    names = ",".join(TITLES)
+    add("--full", action="store_true", help="everything, in seven rounds: about 15 minutes")
+    add("--contenders", metavar="NAMES", help=f"some of {','.join(_MAKERS)}")
+    add("--scenarios", metavar="NAMES", help=f"some of {names}; default {','.join(_SHORT)}")
+    add("--rounds", type=int)
+    add("--scale", type=float, default=1.0, help="of the length of a round")
+    add("--tree", type=Path, action="append", default=[], help="uniapi from another checkout too")
+    add(
         "--vary",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="uniapi with this in its environment too",
     )
-    parser.add_argument("--verbose", action="store_true", help="show what the processes log")
+    add("--litellm", action="store_true", help="LiteLLM too, installed in bench/.litellm")
+    add("--report", action="store_true", help="write bench/RESULTS.md and bench/results.svg")
+    add("--json", type=Path, metavar="FILE", help="write every round's figures")
+    add("--verbose", action="store_true", help="show what the processes log")
     return parser
 
 
-def _contenders(args: argparse.Namespace) -> list[Contender]:
-    """Those that were asked for.
+def _choice(args: argparse.Namespace) -> Choice:
+    """What the command line asks for.
 
     Raises:
         ValueError: for a name that is none, or a tree that has no uniapi.
     """
+    contenders = args.contenders or (
+        "hello,naive,uniapi,nginx" if args.full else "hello,naive,uniapi"
+    )
+    scenarios = args.scenarios or ",".join(TITLES if args.full else _SHORT)
+    if unknown := set(scenarios.split(",")) - set(TITLES):
+        raise ValueError(f"{min(unknown)} is no scenario")
+    rounds = args.rounds or (7 if args.full else 3)
+    if rounds < 1 or not 0.1 <= args.scale <= 100:
+        raise ValueError("at least one round, at a scale of 0.1 to 100")
+    return Choice(
+        contenders=_contenders(contenders.split(","), args.tree, args.vary, args.litellm),
+        scenarios=frozenset(scenarios.split(",")),
+        rounds=rounds,
+        scale=args.scale,
+        settle=40.0 if args.full else 1.0,
+        quiet=not args.verbose,
+    )
+
+
+def _contenders(
+    names: list[str], trees: list[Path], varied: list[str], with_litellm: bool
+) -> tuple[Contender, ...]:
     found: list[Contender] = []
-    for name in args.contenders.split(","):
+    for name in names:
         if name not in _MAKERS:
             raise ValueError(f"{name} is no contender")
         if there := _MAKERS[name]():
             found.append(there)
         else:
             _say(f"{name} is not installed: left out\n")
-    for tree in args.tree:
+    for tree in trees:
         path = tree.resolve()
         if not (path / "uniapi" / "__main__.py").exists():
             raise ValueError(f"{tree} has no uniapi")
         found.append(uniapi(f"uniapi@{path.name}", tree=path))
-    for vary in args.vary:
+    for vary in varied:
         name, equals, value = vary.partition("=")
         if not equals:
             raise ValueError(f"{vary} is not NAME=VALUE")
         found.append(uniapi(f"uniapi {vary}", env={name: value}))
-    return found
+    return (*found, *([litellm(_say)] if with_litellm else []))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -245,22 +271,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = _arguments()
     args = parser.parse_args(argv)
     try:
-        contenders = _contenders(args)
+        choice = _choice(args)
     except ValueError as problem:
         parser.error(str(problem))
-
-    async def whole() -> Table:
-        return await compare(
-            contenders,
-            args.scenarios.split(","),
-            rounds=args.rounds,
-            scale=args.scale,
-            quiet=not args.verbose,
-        )
-
-    table = trio.run(whole)
+    table = trio.run(compare, choice)
     _say("")
-    print("\n".join(lines(table)))
+    print("\n".join(table.lines()))
+    print("\n" + "\n".join(targets(table)))
+    if args.json:
+        args.json.write_text(json.dumps(table.plain(), indent=1))
+    if args.report:
+        write(table, argv if argv is not None else sys.argv[1:])
     return 1 if table.errors else 0
 
 

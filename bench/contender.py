@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,6 +17,8 @@ from typing import Final
 import trio
 
 from bench.running import free_port, listening, started
+from bench.workloads import NAMES
+from uniapi.codec import Json, dumps
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 KEY: Final = "sk-bench-0000-0000-0000"  # of contenders/api.yaml
@@ -47,6 +50,8 @@ class Contender:
         env: added to the environment.
         proxies: it asks the upstream; one that does not has its own answers to some workloads.
         translates: it has the models `translated-...`.
+        many: it can be asked for a thousand streams at once.
+        plans: `bench.planning` measures its code.
         patience: seconds it may take to start.
     """
 
@@ -55,6 +60,8 @@ class Contender:
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     proxies: bool = True
     translates: bool = False
+    many: bool = True
+    plans: bool = False
     patience: float = 20.0
 
 
@@ -89,6 +96,7 @@ def naive() -> Contender:
             upstream.format(place.upstream),
         ],
         _path(),
+        many=False,
     )
 
 
@@ -102,13 +110,38 @@ def uniapi(
         tree: the checkout whose code runs.
         env: added to the environment.
     """
-    return Contender(name, _uniapi, {**_path(tree), **(env or {})}, translates=True)
+    return Contender(name, _uniapi, {**_path(tree), **(env or {})}, translates=True, plans=True)
 
 
 def nginx() -> Contender | None:
     """A plain nginx as reverse proxy; None when it is not installed."""
     path = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     return None if path is None else Contender("nginx", lambda place: _nginx(path, place))
+
+
+def litellm(say: Callable[[str], None]) -> Contender:
+    """The LiteLLM proxy, in a virtual environment of its own that is made the first time.
+
+    Raises:
+        subprocess.CalledProcessError: when it cannot be installed.
+    """
+    home = Path(__file__).resolve().parent / ".litellm"
+    program = home / "bin" / "litellm"
+    if not program.exists():
+        say("installing LiteLLM in bench/.litellm; this takes a minute or two\n")
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        (home / ".gitignore").write_text("*\n")
+        install = [str(home / "bin" / "pip"), "install", "--quiet", "litellm[proxy]"]
+        subprocess.run(install, check=True)
+    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    return Contender(
+        "LiteLLM",
+        lambda place: _litellm(program, place),
+        env,
+        translates=True,
+        many=False,
+        patience=90,
+    )
 
 
 @asynccontextmanager
@@ -164,3 +197,21 @@ def _nginx(path: str, place: Place) -> list[str]:
     config = place.folder / "nginx.conf"
     config.write_text(text)
     return [path, "-p", str(place.folder), "-c", str(config)]
+
+
+def _litellm(program: Path, place: Place) -> list[str]:
+    base = f"http://127.0.0.1:{place.upstream}"
+    models: list[Json] = []
+    for name in NAMES:
+        for model, params in (
+            (name, {"model": f"openai/{name}", "api_base": f"{base}/v1"}),
+            (f"translated-{name}", {"model": f"anthropic/{name}", "api_base": base}),
+        ):
+            models.append(
+                {"model_name": model, "litellm_params": {**params, "api_key": "sk-scripted"}}
+            )
+    config = place.folder / "config.yaml"  # JSON is YAML
+    settings: Json = {"model_list": models, "general_settings": {"master_key": KEY}}
+    config.write_bytes(dumps(settings))
+    command = [str(program), "--config", str(config), "--host", "127.0.0.1"]
+    return [*command, "--port", str(place.port), "--num_workers", "1"]

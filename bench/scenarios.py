@@ -76,6 +76,21 @@ SCENARIOS: Final = (
     ),
 )
 
+LATENCY: Final = "latency"
+START: Final = "start"
+CROWD: Final = "crowd"
+PLAN: Final = "plan"
+DIRECT: Final = "direct"  # the contender that is none: the load meets the provider
+TITLES: Final = MappingProxyType(
+    {
+        **{scenario.name: scenario.title for scenario in SCENARIOS},
+        LATENCY: "JSON call, one at a time, straight and through in turn",
+        START: "a fresh process",
+        CROWD: "1,000 streams at once, 80 chunks 100 ms apart",
+        PLAN: "the plan of one request, in process",
+    }
+)
+
 Figures = Mapping[str, float]
 
 
