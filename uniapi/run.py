@@ -76,6 +76,11 @@ async def gateway(config: Config | None, settings: Settings, watch: Watch) -> in
             host = settings.host or ("127.0.0.1" if shown else "0.0.0.0")
             bind = Bind(host, settings.port, settings.certfile, settings.keyfile)
             server = Server(App(room), bind, grace=settings.grace)
+            room.metrics.gauge(
+                "uniapi_client_connections",
+                "Connections from clients, idle ones included.",
+                lambda: server.open_connections,
+            )
             systemd = Notifier(os.environ, pid=os.getpid())
             beside.start_soon(systemd.run)
             reloader = Reloader(room, watch, os.environ)
@@ -179,6 +184,7 @@ def _listen(
         reloader.on_reload.remove(demo_over)
         log.info("demo.over", host=bind.host, note="to listen elsewhere, start it again")
 
+    reloader.on_reload.append(lambda _: room.state.counters.update(config_reloads=1))
     reloader.on_begin.append(begun)
     reloader.on_end.append(ended)
     if shown is not None:

@@ -25,6 +25,10 @@ _COUNTERS: Final = {
         "uniapi_attempts_cancelled_total",
         "Calls given up because another answered first.",
     ),
+    "config_reloads": (
+        "uniapi_config_reloads_total",
+        "Configurations put in place of another without a restart.",
+    ),
     "rescues": ("uniapi_rescues_total", "Answers that broke off and were to be carried on."),
 }
 
