@@ -1,0 +1,244 @@
+"""What the statistics file answers is what a naive count of the same requests says."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kit.records import ATTEMPT, DAY, RECORD, TODAY, kept, moments, reading, records
+from uniapi.stats.prune import Keep, prune
+from uniapi.stats.queries import MOST, Span, Success, labels, rankings, summary
+from uniapi.stats.reader import Reader, Unreadable
+from uniapi.stats.record import Attempted, Record
+from uniapi.stats.usage import Used, costs, usage
+
+several = st.lists(records, max_size=25)
+ALL = Span(0, TODAY + 1000 * DAY)
+Sums = dict[tuple[str, str], tuple[int, int, int, int, float]]
+
+
+def within(told: Sequence[Record], span: Span) -> list[Record]:
+    return [record for record in told if span.start <= record.at < span.end]
+
+
+def tried(told: Sequence[Record]) -> Iterator[tuple[Record, Attempted]]:
+    for record in told:
+        yield from ((record, a) for a in record.attempts if a.outcome != "cancelled")
+
+
+def sums(used: Sequence[Used]) -> Sums:
+    return {
+        (u.key, u.model): (u.requests, u.prompt, u.completion, u.total, u.cost)
+        for u in used
+        if u.requests
+    }
+
+
+def added(*parts: Sums) -> Sums:
+    names = {name for part in parts for name in part}
+    zero = (0, 0, 0, 0, 0.0)
+    whole = {}
+    for name in names:
+        columns = zip(*(part.get(name, zero) for part in parts), strict=True)
+        requests, prompt, completion, total, cost = (sum(column) for column in columns)
+        whole[name] = (int(requests), int(prompt), int(completion), int(total), cost)
+    return whole
+
+
+def counted(told: Sequence[Record]) -> Sums:
+    """Naively."""
+    ones: list[Sums] = [
+        {(r.key, r.model): (1, r.prompt, r.completion, r.total, r.cost)}
+        for r in told
+        if r.key and r.model
+    ]
+    return added(*ones)
+
+
+def paid(told: Sequence[Record]) -> dict[str, float]:
+    """Naively, with what came through a key."""
+    found: Counter[str] = Counter()
+    for record in told:
+        for key in (record.key, *record.via):
+            found[key] += record.cost  # type: ignore[assignment] # a counter of dollars
+    return {key: cost for key, cost in found.items() if cost}
+
+
+@settings(max_examples=40)
+@given(several, moments, moments)
+def test_a_summary_says_what_a_naive_count_says(
+    told: list[Record], one: float, other: float
+) -> None:
+    span = Span(*sorted((one, other)))
+    with kept(told) as file, closing(reading(file)) as connection:
+        found = summary(connection, span)
+        keys = rankings(connection, span, "a")
+    told = within(told, span)
+    for successes, naive in (
+        (found.channels, [((a.provider,), a.outcome) for _, a in tried(told)]),
+        (found.channel_models, [((a.provider, r.model), a.outcome) for r, a in tried(told)]),
+        (keys, [((a.key,), a.outcome) for _, a in tried(told) if a.provider == "a"]),
+    ):
+        total = Counter(names for names, _ in naive)
+        well = Counter(names for names, outcome in naive if outcome == "ok")
+        assert {s.names: s.total for s in successes} == total
+        assert {s.names: s.succeeded for s in successes if s.succeeded} == well
+        assert list(successes) == sorted(successes, key=lambda s: (-s.rate, -s.total, s.names))
+    for counts, names in (
+        (found.models, [r.model for r in told]),
+        (found.endpoints, [r.endpoint for r in told]),
+        (found.clients, [r.client for r in told]),
+    ):
+        assert {c.name or "": c.requests for c in counts} == Counter(names)
+        assert [c.requests for c in counts] == sorted((c.requests for c in counts), reverse=True)
+    assert not found.cut
+
+
+def test_what_nobody_waited_for_is_no_attempt_in_a_rate() -> None:
+    left = replace(RECORD, attempts=(replace(ATTEMPT, outcome="cancelled"),))
+    lost = replace(RECORD, attempts=(replace(ATTEMPT, outcome="server_error"), ATTEMPT, ATTEMPT))
+    with kept([left, lost]) as file, closing(reading(file)) as connection:
+        [found] = summary(connection, ALL).channels
+        assert found == Success(("a",), 2, 3)
+        assert found.rate == pytest.approx(2 / 3)
+    with kept([left]) as file, closing(reading(file)) as connection:
+        assert summary(connection, ALL).channels == ()
+
+
+def test_a_list_is_as_long_as_a_person_reads_and_says_so() -> None:
+    told = [replace(RECORD, client=f"10.0.{n // 256}.{n % 256}") for n in range(MOST + 1)]
+    with kept([*told, told[0]]) as file, closing(reading(file)) as connection:
+        found = summary(connection, ALL)
+    assert found.cut
+    assert len(found.clients) == MOST
+    assert found.clients[0].requests == 2
+
+
+def test_labels_are_what_the_writer_was_told() -> None:
+    with kept([RECORD], {"ada": "Ada"}) as file, closing(reading(file)) as connection:
+        assert labels(connection) == {"ada": "Ada"}
+
+
+@settings(max_examples=40)
+@given(several, moments, moments, st.sampled_from(["", "ada"]), st.sampled_from(["", "m"]))
+def test_usage_says_what_a_naive_count_says(
+    told: list[Record], one: float, other: float, key: str, model: str
+) -> None:
+    span = Span(*sorted((one, other)))
+    with kept(told) as file, closing(reading(file)) as connection:
+        found = usage(connection, span, key, model)
+        dollars = costs(connection, span)
+    naive = counted(within(told, span))
+    wanted = {at: n for at, n in naive.items() if key in ("", at[0]) and model in ("", at[1])}
+    assert sums(found) == wanted
+    assert [u.total for u in found] == sorted((u.total for u in found), reverse=True)
+    assert {k: c for k, c in dollars.items() if c} == paid(within(told, span))
+
+
+@settings(max_examples=40)
+@given(several, st.lists(moments, min_size=3, max_size=5).map(sorted), moments)
+def test_a_split_adds_up_to_the_whole_whatever_has_been_pruned(
+    told: list[Record], bounds: list[float], oldest: float
+) -> None:
+    with kept(told) as file:
+        prune(file.connection, Keep(seconds=TODAY + 3 * DAY - oldest), TODAY + 3 * DAY)
+        with closing(reading(file)) as connection:
+            spans = [Span(a, b) for a, b in pairwise(bounds)]
+            whole = Span(bounds[0], bounds[-1])
+            parts = [sums(usage(connection, span)) for span in spans]
+            assert added(*parts) == sums(usage(connection, whole))
+            dollars: Counter[str] = Counter()
+            for span in spans:
+                dollars.update(costs(connection, span))
+            assert {k: c for k, c in dollars.items() if c} == {
+                k: c for k, c in costs(connection, whole).items() if c
+            }
+            # And over whole days pruning is not seen at all.
+            days = Span(TODAY, TODAY + 3 * DAY)
+            assert sums(usage(connection, days)) == counted(within(told, days))
+            assert {k: c for k, c in costs(connection, days).items() if c} == paid(
+                within(told, days)
+            )
+
+
+def test_a_bound_in_a_day_whose_requests_are_gone_moves_to_its_beginning() -> None:
+    told = [replace(RECORD, at=TODAY + hour * 3600.0) for hour in (1, 13, 23, 25)]
+    with kept(told) as file:
+        prune(file.connection, Keep(seconds=DAY), TODAY + DAY + 12 * 3600)  # the first is gone
+        with closing(reading(file)) as connection:
+            noon, evening, next_noon = (TODAY + n * 3600.0 for n in (12, 20, 36))
+
+            def requests(start: float, end: float) -> int:
+                return sum(used.requests for used in usage(connection, Span(start, end)))
+
+            assert requests(noon, next_noon) == 4  # all of the day
+            assert requests(noon, evening) == 0
+            assert requests(TODAY, noon) == 0
+            assert requests(TODAY, TODAY + DAY) == 3
+            assert requests(TODAY + DAY + 1800, next_noon) == 1  # kept: cut to the second
+
+
+def test_what_is_older_than_a_year_is_known_in_all_but_not_by_day() -> None:
+    old = replace(RECORD, at=TODAY - 500.0 * DAY, via=("cyd",))
+    with kept([old, RECORD]) as file:
+        prune(file.connection, Keep(seconds=DAY), float(TODAY + 1))
+        with closing(reading(file)) as connection:
+            assert costs(connection, Span(0, TODAY + DAY)) == {"ada": 0.5, "cyd": 0.25}
+            assert costs(connection, Span(TODAY - 600 * DAY, TODAY + DAY)) == {"ada": 0.25}
+
+
+def endless(connection: sqlite3.Connection) -> object:
+    query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    return connection.execute(query).fetchone()
+
+
+async def test_a_query_that_takes_too_long_is_ended() -> None:
+    with kept([]) as file, closing(reading(file)) as connection:
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        with pytest.raises(Unreadable, match=r"took more than 0\.05 s"):
+            await Reader(Path(path), seconds=0.05).read(endless)
+
+
+async def test_who_is_cancelled_does_not_wait_and_the_thread_ends() -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def query(connection: sqlite3.Connection) -> object:
+        began.set()
+        try:
+            return endless(connection)
+        finally:
+            ended.set()
+
+    with kept([]) as file, closing(reading(file)) as connection:
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Reader(Path(path)).read, query)
+            await trio.to_thread.run_sync(began.wait)
+            nursery.cancel_scope.cancel()
+        assert await trio.to_thread.run_sync(ended.wait, 5)
+
+
+async def test_a_file_that_is_not_there_or_not_ours_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="unable to open"):
+        await Reader(tmp_path / "none.db").read(labels)
+    (tmp_path / "text.db").write_text("not a database at all, whatever its name says")
+    with pytest.raises(Unreadable, match="not a database"):
+        await Reader(tmp_path / "text.db").read(labels)
+
+
+async def test_a_reader_changes_nothing() -> None:
+    with kept([RECORD]) as file, closing(reading(file)) as connection:
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        with pytest.raises(Unreadable, match="readonly"):
+            await Reader(Path(path)).read(lambda c: c.execute("DELETE FROM days"))
