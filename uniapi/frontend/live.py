@@ -45,7 +45,7 @@ def shown(answer: Answer, seconds: float, now: float) -> JsonObject:
         case Exchange(key=key, ask=ask, legs=legs):
             current = _current(legs)
             found["key"] = key.id if key is not None else None
-            found["model"] = _told(ask.model) if ask is not None else None
+            found["model"] = ask.model[:200] if ask is not None else None
             found["stream"] = ask.stream if ask is not None else None
             found["channel"] = current.attempt.channel.label if current is not None else None
             found["attempts"] = [_attempt(leg, now) for leg in legs]
@@ -75,11 +75,6 @@ def _attempt(leg: Leg, now: float) -> Json:
             None if leg.first_at is None else _rounded(leg.first_at - leg.started_at)
         ),
     }
-
-
-def _told(name: str) -> str:
-    """A name a client made up: capped, and no lone half of a character."""
-    return name[:200].encode("utf-8", "replace").decode()
 
 
 def _rounded(seconds: float) -> float:
