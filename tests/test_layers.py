@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "patience": {"errors", "routing"},
     "explain": {"config.types", "state", "routing"},
     "race": {"errors", "events", "routing", "patience"},
-    "stats": {"config.types"},
+    "stats": {"config.types", "state"},
     "upstream": {
         "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
         "state", "race", "__init__",
@@ -49,9 +49,10 @@ ALLOWED: dict[str, set[str]] = {
     "reload": {"config", "frontend"},
     "demo": {"codec"},
     "run": {
-        "config", "state", "upstream", "frontend", "server", "demo", "notify", "reload", "__init__",
+        "config", "state", "upstream", "frontend", "server", "demo", "notify", "reload",
+        "stats", "__init__",
     },
-    "cli": {"codec", "config", "run", "log", "routing", "explain", "__init__"},
+    "cli": {"codec", "config", "run", "log", "routing", "explain", "stats", "__init__"},
     "__main__": {"cli"},
     "crossing": {"frontend"},
     "bridge": {"errors", "config", "log", "frontend", "run", "cli", "crossing"},

@@ -19,6 +19,7 @@ from uniapi.config.read import Problem, Report, Severity, read, render
 from uniapi.config.types import ClientKey, Config, Secret
 from uniapi.explain import explain as explained
 from uniapi.routing.ask import Ask
+from uniapi.stats.settings import database
 
 _COMMANDS: Final = ("serve", "check", "explain")
 _ABOUT: Final = (
@@ -272,6 +273,7 @@ def serve(options: argparse.Namespace) -> int:
         certfile=options.certfile,
         keyfile=options.keyfile,
         grace=options.grace,
+        database=database(os.environ, demo=config is None),
     )
     # The demo gives way to an api.yaml as soon as there is one.
     place = outcome.place or source.FileSource(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -26,6 +27,8 @@ from uniapi.server.connection import Address
 from uniapi.server.serve import Bind, Server, TlsError, until_signalled
 from uniapi.server.upkeep import keep_house
 from uniapi.state import State
+from uniapi.stats.reader import Reader
+from uniapi.stats.writer import Writer
 from uniapi.upstream.client import Client
 
 # What to do when listening fails.
@@ -47,6 +50,7 @@ class Settings:
         port: 0 lets the system choose.
         certfile, keyfile: HTTPS when given.
         grace: seconds for streams to finish after SIGTERM.
+        database: the statistics file; None for none.
     """
 
     host: str | None
@@ -54,6 +58,7 @@ class Settings:
     certfile: str | None = None
     keyfile: str | None = None
     grace: float = 30.0
+    database: Path | None = None
 
 
 async def gateway(config: Config | None, settings: Settings, watch: Watch) -> int:
@@ -72,7 +77,7 @@ async def gateway(config: Config | None, settings: Settings, watch: Watch) -> in
         if config is None:
             shown = await demo_run.start(beside)
             config = _demo_config(shown)
-        async with opened(config) as room:
+        async with opened(config, settings.database) as room:
             host = settings.host or ("127.0.0.1" if shown else "0.0.0.0")
             bind = Bind(host, settings.port, settings.certfile, settings.keyfile)
             server = Server(App(room), bind, grace=settings.grace)
@@ -90,16 +95,45 @@ async def gateway(config: Config | None, settings: Settings, watch: Watch) -> in
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[Gateway]:
-    """A gateway and what it does in the background, without a server; both end with the block."""
+async def opened(config: Config, database: Path | None = None) -> AsyncIterator[Gateway]:
+    """A gateway and what it does in the background, without a server; both end with the block.
+
+    Args:
+        config: what it serves.
+        database: the statistics file; None for none.
+    """
     async with trio.open_nursery() as background:
         room = Gateway(config, State(), Client())
         background.start_soon(room.discovery.run)
         background.start_soon(keep_house, room.client.sweep)
+        writer = await _remember(room, database, background) if database else None
         yield room
         await room.client.aclose()
         await room.fetcher.aclose()
+        if writer is not None:
+            await writer.aclose()
         background.cancel_scope.cancel()
+
+
+async def _remember(room: Gateway, path: Path, background: trio.Nursery) -> Writer:
+    """Keep statistics in a file, and go on from what it knows; budgets begin after this."""
+    writer = Writer(path, room.state, lambda: room.config)
+    await writer.start()
+    background.start_soon(writer.run)
+    room.ledger.listeners.append(writer.note)
+    room.reader = Reader(path)
+    measure = room.metrics
+    measure.gauge(
+        "uniapi_statistics_waiting",
+        "Requests that the statistics file does not have yet.",
+        lambda: writer.waiting,
+    )
+    measure.counter(
+        "uniapi_statistics_dropped_total",
+        "Requests that the statistics file will never have.",
+        lambda: writer.dropped + writer.lost,
+    )
+    return writer
 
 
 def _demo_config(shown: demo_run.Demo) -> Config:

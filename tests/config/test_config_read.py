@@ -468,3 +468,16 @@ def test_the_later_of_two_models_with_one_name_counts(reads: Reads) -> None:
     report = reads(text)
     assert good(report).providers[0].models == (ModelName("a", "a"), ModelName("y", "m"))
     assert 'model: "m" is already on line 5' in report.warnings[0].what
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("", 30 * 86_400.0), ("stats_retention: 1h", 3600.0), ("stats_retention: 7d", 604_800.0)],
+)
+def test_requests_stay_in_the_statistics_for_thirty_days_or_as_said(
+    reads: Reads, written: str, seconds: float
+) -> None:
+    text = "{providers: [{provider: p, base_url: 'https://h'}], api_keys: [{api: k}], preferences: "
+    report = reads(f"{text}{{{written}}}}}")
+    assert report.config is not None
+    assert report.config.preferences.stats_retention == seconds

@@ -53,6 +53,19 @@ def span(node: yaml.Node, at: At) -> float | None:
     return seconds
 
 
+def retention(node: yaml.Node, at: At) -> float | None:
+    """Seconds, an hour or more."""
+    seconds = duration(node, at)
+    if seconds is not None and seconds < _WINDOWS["h"]:
+        at.error(
+            node,
+            "must be 1h or more",
+            "write a time such as 7d; DISABLE_DATABASE=true keeps nothing",
+        )
+        return None
+    return seconds
+
+
 def size(node: yaml.Node, at: At) -> int | None:
     """Bytes from `1000`, `20MB` or `20MiB`."""
     value = text(node, at)

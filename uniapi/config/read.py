@@ -10,7 +10,7 @@ from uniapi.config import yaml
 from uniapi.config.clients import LinedKey, clients
 from uniapi.config.fields import At, absent, by_model, entries, flag, kind, many, text
 from uniapi.config.keys import Keys
-from uniapi.config.limits import duration, rates, size, span, timeouts
+from uniapi.config.limits import duration, rates, retention, size, span, timeouts
 from uniapi.config.lint import check
 from uniapi.config.policies import hedge, timeout_policy
 from uniapi.config.problems import Problem, Severity, Sink, render, shown
@@ -19,6 +19,7 @@ from uniapi.config.section import Section
 from uniapi.config.types import (
     DEFAULT_BODY_LIMIT,
     DEFAULT_COOLDOWN,
+    DEFAULT_RETENTION,
     DEFAULT_TIMEOUT,
     ByModel,
     Config,
@@ -180,6 +181,7 @@ def _preferences(section: Section) -> Preferences:
         hedge=section.get("hedge", hedge),
         rescue=section.read("rescue", flag, default=True),
         max_request_body_bytes=section.read("max_request_body_bytes", size, DEFAULT_BODY_LIMIT),
+        stats_retention=section.read("stats_retention", retention, DEFAULT_RETENTION),
     )
 
 

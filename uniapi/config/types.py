@@ -22,6 +22,7 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT = 100.0  # seconds; the seeds' TIMEOUT default
 DEFAULT_COOLDOWN = 300.0  # seconds; the seeds' cooldown_period default
 DEFAULT_BODY_LIMIT = 32_000_000  # bytes
+DEFAULT_RETENTION = 30 * 86_400.0  # seconds
 _SENSITIVE = re.compile(r"auth|key|token|cookie|secret", re.IGNORECASE)  # names of headers
 
 
@@ -432,6 +433,7 @@ class Preferences:
     hedge: Hedge | None = None
     rescue: bool = True
     max_request_body_bytes: int = DEFAULT_BODY_LIMIT
+    stats_retention: float = DEFAULT_RETENTION
 
 
 @dataclass(frozen=True)

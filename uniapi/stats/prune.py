@@ -15,6 +15,7 @@ MAX_REQUESTS: Final = 1_000_000  # rows; some 300 MB with their attempts
 DAYS: Final = 400  # a year, and the month one compares it with
 _ATTEMPTS: Final = 2  # rows for one of `requests`; most requests have one
 _STEP: Final = 1000  # rows a table and step
+_SPARE: Final = 1000  # free pages that stay, since new rows will need them; 4 MB
 _PAGES: Final = 500  # given back to the file system in a step; 2 MB
 
 
@@ -59,10 +60,11 @@ def prune(connection: sqlite3.Connection, keep: Keep, now: float) -> bool:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    # Not by `execute`, which ends a statement without columns after its first page.
-    connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
     [free] = connection.execute("PRAGMA freelist_count").fetchone()
-    return more or bool(free)
+    if free > _SPARE:
+        # Not by `execute`, which ends a statement without columns after its first page.
+        connection.executescript(f"PRAGMA incremental_vacuum({min(free - _SPARE, _PAGES)})")
+    return more or free - _PAGES > _SPARE
 
 
 def _too_old(connection: sqlite3.Connection, table: str, oldest: float) -> int:
@@ -75,11 +77,12 @@ def _too_old(connection: sqlite3.Connection, table: str, oldest: float) -> int:
 
 def _too_many(connection: sqlite3.Connection, table: str, most: int) -> int:
     # Ids are given in order and the oldest go first, so they tell the number without counting.
-    query = f"SELECT max(id) - min(id) + 1, min(id) FROM {table}"  # noqa: S608 - as above
-    count, first = connection.execute(query).fetchone()
-    if count is None or count <= most:
+    # Asked for both at once SQLite would read the whole table.
+    [first] = connection.execute(f"SELECT min(id) FROM {table}").fetchone()  # noqa: S608 - as above
+    [last] = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608 - as above
+    if first is None or last - first < most:
         return 0
-    over = min(count - most, _STEP)
+    over = min(last - first + 1 - most, _STEP)
     query = f"DELETE FROM {table} WHERE id < ?"  # noqa: S608 - as above
     connection.execute(query, (first + over,))
     return int(over)
