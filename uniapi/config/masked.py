@@ -90,8 +90,8 @@ class _Mask:
         """Any value of a configuration."""
         match value:
             case ModelName(upstream, name) if not hidden:
-                up, ours = self.text(upstream), self.text(name)
-                return ours if up == ours else {up: ours}
+                ours = self.text(name)
+                return ours if upstream == name else {self.text(upstream): ours}
             case Rule(weight=weight, text=text) if not hidden:
                 return self.text(text) if weight is None else {self.text(text): weight}
             case ByModel(entries, default):
@@ -139,6 +139,8 @@ class _Mask:
         text = text.encode("utf-8", "replace").decode()
         if "://" in text:
             text = _URL.sub(_bare, text)
+        if len(text) < _WORD:
+            return text
         for secret in self.secrets:
             if secret in text:
                 text = text.replace(secret, _hashed(secret))
