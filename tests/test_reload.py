@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import trio.testing
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
 from uniapi.config.fetch import Validators
+from uniapi.config.read import Report
 from uniapi.config.source import (
     FileSource,
     Loaded,
@@ -312,6 +314,24 @@ async def test_no_line_of_the_log_holds_a_secret(
         await scene.wait_for(10)
     assert events(logs) == ["config.reloaded", "config.reloaded", "config.rejected"]
     assert not any(secret in repr(logs) for secret in secrets)
+
+
+async def test_while_a_text_is_read_the_event_loop_comes_first(
+    world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    turns: list[float] = []
+    usual = sys.getswitchinterval()
+
+    def reading(text: str, **how: object) -> Report:
+        turns.append(sys.getswitchinterval())
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("uniapi.reload.read", reading)
+    scene = started(world, config("a"))
+    scene.reloader.ask()
+    await scene.wait_for(1)
+    assert turns[0] < usual / 10
+    assert sys.getswitchinterval() == usual
 
 
 # ---- signals ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ told of once and changes nothing.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +29,7 @@ from uniapi.frontend.gateway import Gateway
 
 _KEPT: Final = "the configuration before it goes on serving"
 _SHOWN: Final = 20  # problems in one log line
+_TURN: Final = 0.0002  # seconds
 
 T = TypeVar("T")
 
@@ -157,7 +159,8 @@ class Reloader:
 
     def _read(self, loaded: Loaded) -> tuple[Config | None, Sequence[Problem]]:
         """The configuration and what is wrong with it; blocks for a quarter millisecond a line."""
-        report = read(loaded.text, name=loaded.name, env=self._env, mode=loaded.mode)
+        with _courteous():
+            report = read(loaded.text, name=loaded.name, env=self._env, mode=loaded.mode)
         problems = [*loaded.warnings, *report.problems]
         if report.config is not None:
             failed = source.remember(self._watch.source, loaded.text, self._env)
@@ -200,6 +203,21 @@ def adopt(gateway: Gateway, config: Config) -> None:
 async def _in_thread(work: Callable[[], T]) -> T:
     """In a worker thread, which is left behind when the gateway ends."""
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+@contextmanager
+def _courteous() -> Iterator[None]:
+    """Let the event loop have the interpreter back soon after each of its system calls.
+
+    Measured with 300 providers, 0.4 s of parsing: of the round trips through a socket meanwhile
+    one in a hundred took over 14 ms at the usual 5 ms, over 1.2 ms so.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _call(listeners: Sequence[Callable[[], None]]) -> None:
