@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -123,6 +124,24 @@ def test_an_edit_drops_no_stream_and_a_broken_one_changes_nothing(tmp_path: Path
             assert process.status() == 0
             assert "Traceback" not in "".join(process.err)
             assert "sk-up-0000" not in "".join(process.err)
+
+
+@pytest.mark.parametrize("text", [config("a", 8), "providers: ["], ids=["good", "broken"])
+def test_systemd_hears_of_every_reload_and_of_its_end(tmp_path: Path, text: str) -> None:
+    written(tmp_path, config("a", 9))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with running(tmp_path, "--port", "0", env=env) as process:
+            assert systemd.recv(1000).startswith(b"READY=1\n")
+            assert process.port
+            written(tmp_path, text)
+            process.signal(signal.SIGHUP)
+            assert systemd.recv(1000).startswith(b"RELOADING=1\n")
+            assert systemd.recv(1000) == b"READY=1\nSTATUS=serving, 1 providers"
+            process.signal(signal.SIGTERM)
+            assert systemd.recv(1000).startswith(b"STOPPING=1\n")
 
 
 def test_the_demo_gives_way_to_a_file(tmp_path: Path) -> None:
