@@ -1,13 +1,15 @@
 """A cheap OpenAI client that times what it reads and believes nothing: whole and equal, or wrong.
 
-It leaves the parsing until the answer is over, so that at tens of thousands of chunks a second it
-still costs less than what it measures.
+It leaves the parsing until the answer is over, does not parse again what it has seen, and waits
+before it reads, on plain sockets: at ten thousand chunks a second it has to be on time itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ import trio
 from uniapi.codec import Json, dumps, loads
 
 _HEAD_LIMIT: Final = 65_536
+_READ: Final = 65_536
 _FIRST_WORDS: Final = re.compile(rb'"(?:reasoning_)?content": ?"[^"]|"arguments": ?"[^"]')
 
 
@@ -97,7 +100,7 @@ class Client:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._idle: list[trio.SocketStream] = []
+        self._idle: list[socket.socket] = []
         self._right = b""  # a body that was judged: the same bytes again are as right
 
     async def ask(self, due: float, patience: float) -> Result:
@@ -111,44 +114,41 @@ class Client:
             result.error = str(wrong)
         except trio.TooSlowError:
             result.error = "timeout"
+        except (ConnectionResetError, BrokenPipeError):
+            result.error = "reset"
         except OSError:
             result.error = "connect"
-        except trio.BrokenResourceError:
-            result.error = "reset"
         result.latency = result.latency or trio.current_time() - due
         return result
 
     async def aclose(self) -> None:
         """Close what is kept."""
         while self._idle:
-            await trio.aclose_forcefully(self._idle.pop())
+            _close(self._idle.pop())
+        await trio.lowlevel.checkpoint()
 
     async def _exchange(self, due: float, result: Result) -> bytes:
         """Ask and read the whole answer; fills in the times."""
-        stream = (
-            self._idle.pop()
-            if self._idle
-            else await trio.open_tcp_stream(self._target.host, self._target.port)
-        )
+        sock = self._idle.pop() if self._idle else await _connected(self._target)
         keep = False
         try:
-            await stream.send_all(self._target.request)
-            status, body, keep = await self._read(stream, due, result)
+            await _send(sock, self._target.request)
+            status, body, keep = await self._read(sock, due, result)
         finally:
             if keep:
-                self._idle.append(stream)
+                self._idle.append(sock)
             else:
-                await trio.aclose_forcefully(stream)
+                _close(sock)
         if status != 200:
             raise WrongError(f"status {status}")
         return body
 
     async def _read(
-        self, stream: trio.SocketStream, due: float, result: Result
+        self, sock: socket.socket, due: float, result: Result
     ) -> tuple[int, bytes, bool]:
         buffer = b""
         while b"\r\n\r\n" not in buffer:
-            data = await stream.receive_some()
+            data = await _receive(sock)
             if not data or len(buffer) > _HEAD_LIMIT:
                 raise WrongError("reset" if not buffer else "not HTTP")
             buffer += data
@@ -167,7 +167,7 @@ class Client:
                 last = now
             if reader.done:
                 break
-            data = await stream.receive_some()
+            data = await _receive(sock)
             if not data:
                 raise WrongError("cut")
         result.latency = trio.current_time() - due
@@ -182,6 +182,42 @@ class Client:
         if self._target.expected is not None and text != self._target.expected:
             raise WrongError("wrong text")
         self._right = body
+
+
+async def _connected(target: Target) -> socket.socket:
+    family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
+    sock = socket.socket(family)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect((target.host, target.port))
+        await trio.lowlevel.wait_writable(sock)
+        sock.getpeername()  # an OSError where nobody listens
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _send(sock: socket.socket, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(sock)
+
+
+async def _receive(sock: socket.socket) -> bytes:
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        with contextlib.suppress(BlockingIOError):
+            return sock.recv(_READ)
+
+
+def _close(sock: socket.socket) -> None:
+    trio.lowlevel.notify_closing(sock)
+    sock.close()
 
 
 class _Body:
@@ -262,10 +298,13 @@ def stream_text(body: bytes) -> str:
         match _loads(data):
             case {"error": error} if error:
                 raise WrongError("error event")
-            case {"choices": [{"delta": dict() as delta, "finish_reason": reason}, *_]}:
-                content = delta.get("content")
-                words.append(content if isinstance(content, str) else "")
-                finished = finished or bool(reason)
+            case {"choices": [dict() as choice, *_]}:
+                match choice.get("delta"):
+                    case {"content": str() as content}:
+                        words.append(content)
+                    case _:
+                        pass
+                finished = finished or bool(choice.get("finish_reason"))  # some leave null out
             case _:
                 pass  # usage, and what else may stand beside the choices
     if not finished:

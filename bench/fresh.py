@@ -15,7 +15,7 @@ from bench.client import target
 from bench.contender import KEY, Contender, running
 from bench.load import Plan, Report, run
 from bench.process import Cost, cost
-from bench.scenarios import Figures
+from bench.scenarios import Figures, told
 from bench.workloads import said, workload
 
 _REST: Final = 1.0  # seconds after the start until memory is looked at
@@ -83,7 +83,9 @@ async def _streams(url: str, count: int, pid: int | None, model: str = _CROWD) -
         pids=() if pid is None else (pid,),
         gap=workload(model).gap,
     )
-    return await run(aim, plan, progress=False)
+    report = await run(aim, plan, progress=False)
+    told("crowd", url, report)
+    return report
 
 
 def _figures(report: Report) -> dict[str, float]:

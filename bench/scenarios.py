@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -106,7 +107,15 @@ async def load(scenario: Scenario, url: str, pid: int | None, *, seconds: float)
         gap=scenario.gap,
     )
     report = await run(scenario.aim(url), plan, progress=False)
+    told(scenario.name, url, report)
     return MappingProxyType(_figures(scenario, report))
+
+
+def told(what: str, url: str, report: Report) -> None:
+    """Say on stderr what went wrong: a count in a table does not."""
+    if report.errors:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in report.errors.items())
+        print(f"\n{what} at {url}: {kinds}", file=sys.stderr)
 
 
 def _figures(scenario: Scenario, report: Report) -> dict[str, float]:

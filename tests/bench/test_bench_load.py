@@ -124,6 +124,12 @@ def test_a_json_body_that_is_no_answer_is_wrong(body: bytes, verdict: str) -> No
     assert str(wrong.value) == verdict
 
 
+def test_a_finish_reason_that_is_not_there_yet_may_be_left_out() -> None:
+    said = b'data: {"choices":[{"delta":{"content":"one"}}]}\n\n'
+    end = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    assert stream_text(said + end) == "one"
+
+
 def test_a_stream_in_crlf_reads_the_same() -> None:
     lines, data = wire(Behaviour(crlf=True))
     reader = _Body(lines)
