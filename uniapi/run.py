@@ -31,6 +31,8 @@ from uniapi.stats.reader import Reader
 from uniapi.stats.writer import Writer
 from uniapi.upstream.client import Client
 
+_BUDGETS: Final = 5.0  # seconds to wait for what keys have spent; a disk may hang
+
 # What to do when listening fails.
 _CURE: Final = "this machine does not have that address: choose another with --host"
 _CURES: Final = {
@@ -107,6 +109,9 @@ async def opened(config: Config, database: Path | None = None) -> AsyncIterator[
         background.start_soon(room.discovery.run)
         background.start_soon(keep_house, room.client.sweep)
         writer = await _remember(room, database, background) if database else None
+        background.start_soon(room.budgets.run, room.reader)
+        with trio.move_on_after(_BUDGETS):
+            await room.budgets.ready.wait()
         yield room
         await room.client.aclose()
         await room.fetcher.aclose()
@@ -219,6 +224,7 @@ def _listen(
         log.info("demo.over", host=bind.host, note="to listen elsewhere, start it again")
 
     reloader.on_reload.append(lambda _: room.state.counters.update(config_reloads=1))
+    reloader.on_reload.append(room.budgets.follow)
     reloader.on_begin.append(begun)
     reloader.on_end.append(ended)
     if shown is not None:

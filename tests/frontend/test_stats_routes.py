@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from time import time
 from urllib.parse import urlencode
 
 import pytest
@@ -19,7 +18,6 @@ from tests.kit.world import KEY, World
 from uniapi.codec import Json, JsonObject
 from uniapi.config.types import Secret
 from uniapi.demo.behaviour import PROMPT_TOKENS
-from uniapi.stats.budgets import Budgets
 from uniapi.stats.reader import Reader
 from uniapi.stats.store import Store
 
@@ -51,10 +49,10 @@ async def open_(world: World, folder: Path, text: str) -> AsyncIterator[None]:
     gateway = world.gateway
     with closing(Store(folder / "stats.db")) as file:
         gateway.reader = Reader(folder / "stats.db")
-        budgets = Budgets(gateway.state.spent, gateway.reader, time())
-        gateway.ledger.listeners += [budgets.note, lambda record: file.write([record], {})]
+        gateway.ledger.listeners.append(lambda record: file.write([record], {}))
         async with trio.open_nursery() as nursery:
-            await nursery.start(budgets.run, gateway.config)
+            nursery.start_soon(gateway.budgets.run, gateway.reader)
+            await gateway.budgets.ready.wait()
             yield
             nursery.cancel_scope.cancel()
 

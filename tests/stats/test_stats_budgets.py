@@ -72,10 +72,12 @@ def test_what_is_spent_is_every_request_since_created_at_before_the_start_and_af
 
     async def main() -> None:
         known: dict[str, float] = {}
-        budgets = Budgets(known, reader, BEGAN)
+        budgets = Budgets(known, BEGAN)
+        budgets.follow(config(created_at=since))
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
-                await nursery.start(budgets.run, config(created_at=since))
+                nursery.start_soon(budgets.run, reader)
+                await budgets.ready.wait()
                 for record in told:
                     if record.at >= BEGAN:
                         budgets.note(record)
@@ -93,9 +95,11 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     with closing(Store(path)) as file:
         for process in range(3):
             known: dict[str, float] = {}
-            budgets = Budgets(known, Reader(path), TODAY + process * 10.0)
+            budgets = Budgets(known, TODAY + process * 10.0)
+            budgets.follow(config())
             async with trio.open_nursery() as nursery:
-                await nursery.start(budgets.run, config())
+                nursery.start_soon(budgets.run, Reader(path))
+                await budgets.ready.wait()
                 assert known[ADA] == 0.25 * process
                 record = pays(TODAY + process * 10.0 + 1)
                 budgets.note(record)
@@ -106,7 +110,7 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
 
 async def test_created_at_begins_a_budget_anew_while_the_process_runs() -> None:
     known: dict[str, float] = {}
-    budgets = Budgets(known, None, float(TODAY))
+    budgets = Budgets(known, float(TODAY))
     budgets.follow(config())
     for at, cost in ((TODAY + 10, 1.0), (TODAY + _QUARTER, 2.0), (TODAY + 3 * _QUARTER, 4.0)):
         budgets.note(pays(at, cost))
@@ -123,7 +127,7 @@ async def test_created_at_begins_a_budget_anew_while_the_process_runs() -> None:
 
 def test_a_key_that_is_gone_is_not_counted_and_the_object_stays_the_same() -> None:
     known: dict[str, float] = {}
-    budgets = Budgets(known, None, float(TODAY))
+    budgets = Budgets(known, float(TODAY))
     budgets.follow(config())
     budgets.note(pays(TODAY + 1.0))
     whole = config()
@@ -137,7 +141,7 @@ def test_a_key_that_is_gone_is_not_counted_and_the_object_stays_the_same() -> No
 
 def test_years_of_requests_take_bounded_memory_and_lose_no_cent() -> None:
     known: dict[str, float] = {}
-    budgets = Budgets(known, None, float(TODAY))
+    budgets = Budgets(known, float(TODAY))
     budgets.follow(config())
     for quarter in range(_MOST + 500):
         budgets.note(pays(TODAY + quarter * _QUARTER))
@@ -151,14 +155,17 @@ async def test_a_file_that_cannot_be_read_is_tried_again(
 ) -> None:
     path = tmp_path / "stats.db"
     known: dict[str, float] = {}
-    budgets = Budgets(known, Reader(path), BEGAN)
+    budgets = Budgets(known, BEGAN)
+    budgets.follow(config())
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
-            await nursery.start(budgets.run, config())
+            nursery.start_soon(budgets.run, Reader(path))
+            await budgets.ready.wait()
             budgets.note(pays(BEGAN))
             assert known[ADA] == 0.25  # it serves all the same
+            await trio.sleep(121)
             written(path, [pays(TODAY)])
-            await trio.sleep(59)
+            await trio.sleep(58)
             assert known[ADA] == 0.25
             await trio.sleep(2)
             await wait_all_tasks_blocked()
@@ -169,10 +176,16 @@ async def test_a_file_that_cannot_be_read_is_tried_again(
     assert [line["event"] for line in lines] == ["credits.unreadable"]
 
 
-def test_a_budget_without_a_file_is_warned_about() -> None:
+async def test_a_budget_without_a_file_is_warned_about(autojump_clock: MockClock) -> None:
+    budgets = Budgets({}, 0.0)
+    budgets.follow(config(credits=None))
     with capture_logs() as lines:
-        Budgets({}, None, 0.0).follow(config(credits=None))
-        assert lines == []
-        Budgets({}, None, 0.0).follow(config())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(budgets.run, None)
+            await trio.sleep(1)
+            assert lines == []
+            budgets.follow(config())  # a reload brings one
+            await trio.sleep(1000)
+            nursery.cancel_scope.cancel()
     assert [line["event"] for line in lines] == ["credits.forgotten_at_restart"]
-    assert lines[0]["keys"] == [ADA, BOB, CYD]
+    assert lines[0]["keys"] == (ADA, BOB, CYD)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
+from time import time
 
 from uniapi.config.types import Config
 from uniapi.frontend.asgi import Answer
 from uniapi.state import State
+from uniapi.stats.budgets import Budgets
 from uniapi.stats.ledger import Ledger
 from uniapi.stats.metrics import Metrics
 from uniapi.stats.reader import Reader
@@ -34,6 +36,7 @@ class Gateway:
         ledger: is told of every request that is over.
         metrics: what a scraper reads.
         recent: how channels did lately.
+        budgets: what client keys have cost; `run` adds what the statistics file knows of it.
         reader: of the statistics file; None when there is none.
         live: the requests being served, and when they came, on trio's clock; by their `id()`.
     """
@@ -49,11 +52,14 @@ class Gateway:
     recent: Recent = field(default_factory=Recent)
     reader: Reader | None = None
     live: dict[int, tuple[Answer, float]] = field(default_factory=dict)
+    budgets: Budgets = field(init=False)
     credentials: Credentials = field(init=False)
     discovery: Discovery = field(init=False)
 
     def __post_init__(self) -> None:
         """Discovery reads the configuration of the moment; who counts is told of every request."""
-        self.ledger.listeners += [self.metrics.note, self.recent.note]
+        self.budgets = Budgets(self.state.spent, time())
+        self.budgets.follow(self.config)
+        self.ledger.listeners += [self.metrics.note, self.recent.note, self.budgets.note]
         self.credentials = Credentials(self.client)
         self.discovery = Discovery(self.client, self.credentials, self.state, lambda: self.config)

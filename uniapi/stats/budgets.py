@@ -38,13 +38,15 @@ class Budgets:
 
     Attributes:
         spent: the sums, in US dollars; those who read them hold the same object.
-        reader: of the statistics file; None without one.
         began: when this process began to count, unix seconds.
+        ready: the file has been asked for the first time, and serving may begin.
     """
 
     spent: dict[str, float]
-    reader: Reader | None
     began: float
+    ready: trio.Event = field(default_factory=trio.Event)
+    _told: str = ""
+    _limited: tuple[str, ...] = ()
     _since: Mapping[str, float] = field(default_factory=dict)
     _before: dict[str, tuple[float, float]] = field(default_factory=dict)  # since, and dollars
     _own: defaultdict[str, dict[float, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -71,42 +73,36 @@ class Budgets:
         self._before = {
             digest: known for digest, known in self._before.items() if self._asked(digest, known[0])
         }
+        self._limited = tuple(key.id for key in config.keys if key.preferences.credits is not None)
         self._sum()
         self._changed.set()
-        limited = [key.id for key in config.keys if key.preferences.credits is not None]
-        if limited and self.reader is None:
-            log.warning("credits.forgotten_at_restart", keys=limited, cure=_CURE)
 
-    async def run(
-        self,
-        config: Config,
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Follow this configuration and those to come; started when the file has been read."""
-        self.follow(config)
+    async def run(self, reader: Reader | None) -> None:
+        """Add what the file knows to every sum that is new, for ever; None is no file."""
         while True:
             self._changed = trio.Event()
-            known = await self._read()
-            task_status.started()
-            task_status = trio.TASK_STATUS_IGNORED
+            if reader is None and self._limited:
+                log.warning("credits.forgotten_at_restart", keys=self._limited, cure=_CURE)
+            known = reader is None or await self._read(reader)
+            self.ready.set()
             with trio.move_on_after(inf if known else _AGAIN):
                 await self._changed.wait()
 
-    async def _read(self) -> bool:
+    async def _read(self, reader: Reader) -> bool:
         """Ask the file about keys whose `created_at` is new to us; False when it cannot say."""
-        if self.reader is None:
-            return True
         wanted = {since for digest, since in self._since.items() if digest not in self._before}
         for since in sorted(wanted):
             try:
-                found = await self.reader.read(partial(costs, span=Span(since, self.began)))
+                found = await reader.read(partial(costs, span=Span(since, self.began)))
             except Unreadable as error:
-                log.warning("credits.unreadable", why=str(error), again_in=_AGAIN)
+                if str(error) != self._told:  # said once, tried for ever
+                    log.warning("credits.unreadable", error=str(error), again_in=_AGAIN)
+                self._told = str(error)
                 return False
             for digest in [key for key in self._since if self._asked(key, since)]:
                 self._before[digest] = (since, found.get(digest, 0.0))
             self._sum()
+        self._told = ""
         return True
 
     def _asked(self, digest: str, since: float) -> bool:
