@@ -143,6 +143,21 @@ def test_twenty_requests_at_a_time(tmp_path: Path) -> None:
         asyncio.run(host())
 
 
+def test_statistics_are_kept_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    async def host(env: dict[str, str]) -> None:
+        app = Bridge(env, tmp_path)
+        assert (await chat(app, KEY, stream=False).ended()).status == 200
+        await app.aclose()
+
+    kept = tmp_path / "kept" / "stats.db"
+    with served([Provider(Behaviour(text="Hello you."))]) as (port,):
+        configured(tmp_path, port)
+        asyncio.run(host({}))
+        assert [path.name for path in tmp_path.iterdir()] == ["api.yaml"]
+        asyncio.run(host({"DB_PATH": str(kept)}))
+        assert kept.exists()
+
+
 def test_every_request_may_come_with_a_loop_of_its_own(tmp_path: Path) -> None:
     async def host() -> None:
         assert (await chat(app, KEY, stream=True).ended()).status == 200

@@ -33,6 +33,7 @@ from uniapi.errors import ApiError
 from uniapi.frontend.app import App
 from uniapi.frontend.asgi import Message, Receive, Send
 from uniapi.run import opened
+from uniapi.stats.settings import database
 
 Scope: TypeAlias = Message
 
@@ -215,7 +216,9 @@ class _Room:
     async def _main(self, config: Config) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
-        async with opened(config) as gateway, trio.open_nursery() as self._calls:
+        # Where nothing can be written nothing is: statistics are kept only where DB_PATH says.
+        kept = database(self._env, demo=True)
+        async with opened(config, kept) as gateway, trio.open_nursery() as self._calls:
             self._app = App(gateway)
             log.info("bridge.started", providers=len(config.providers), keys=len(config.keys))
             self.ready.set_result(None)
