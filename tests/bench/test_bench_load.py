@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from bench import client as client_module
-from bench.client import Target, WrongError, _Body, json_text, stream_text, target
+from bench.answers import WrongError, json_text, stream_text
+from bench.client import Target, _Body, target
 from bench.figures import Summary
 from bench.load import Plan, Report, main, run
 from uniapi.demo import SIXTY, Behaviour, Fault, Provider, serve
