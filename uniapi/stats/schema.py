@@ -114,6 +114,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise Newer
     if version == len(MIGRATIONS):
         return
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts as long as there is no table
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Two processes may have come here together: the second finds the work done.

@@ -78,7 +78,7 @@ class Store:
         """
         self._path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        crashed = path.with_name(f"{path.name}-wal").exists()
+        crashed = _crashed(path.with_name(f"{path.name}-wal"))
         # Ours alone from its birth; SQLite gives the -wal and -shm beside it the same mode.
         made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._inode = _inode(os.fstat(made))
@@ -87,7 +87,6 @@ class Store:
             path, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
         try:
-            self.connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             schema.migrate(self.connection)
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = NORMAL")
@@ -316,6 +315,14 @@ def _mended(value: Value) -> Value:
             return 0.0
         case _:
             return value
+
+
+def _crashed(wal: Path) -> bool:
+    """Whether the last to write did not hang up in good order."""
+    try:
+        return wal.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _inode(found: os.stat_result) -> tuple[int, int]:

@@ -1,0 +1,380 @@
+"""The writer: cheap for requests, whole in the file, quiet and patient when the file is not."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+from trio.testing import MockClock
+
+from tests.kit.records import ATTEMPT, RECORD, TODAY
+from uniapi.config.types import ClientKey, Config, Preferences, Provider, Secret, Unit, Window
+from uniapi.state import Bucket, Scope, State
+from uniapi.stats import writer as writing
+from uniapi.stats.prune import MAX_REQUESTS
+from uniapi.stats.store import Store, reader
+from uniapi.stats.writer import BATCH, ROOM, STRANGERS, Writer
+
+ADA = ClientKey(Secret("sk-ada-0000"), role="ada")
+
+
+@dataclass
+class Desk:
+    """A writer whose thread is the test's own, on a clock that jumps, and what became of it."""
+
+    path: Path
+    nursery: trio.Nursery
+    config: Config
+    cap: int = MAX_REQUESTS
+    hangs: bool = False
+    batches: int = 0
+
+    def __post_init__(self) -> None:
+        self.state = State()
+        self.writer = Writer(
+            self.path, self.state, lambda: self.config, clock=now, cap=self.cap, thread=self.thread
+        )
+
+    async def thread(self, work: Callable[[], object]) -> object:
+        if self.hangs:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        self.batches += 1
+        return work()
+
+    async def begin(self) -> None:
+        await self.writer.start()
+        self.nursery.start_soon(self.writer.run)
+
+    def asked(self, query: str) -> list[tuple[object, ...]]:
+        with closing(reader(self.path)) as connection:
+            return connection.execute(query).fetchall()
+
+    @property
+    def count(self) -> object:
+        return self.asked("SELECT count(*) FROM requests")[0][0]
+
+
+def now() -> float:
+    return TODAY + trio.current_time()
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+def told(lines: list[EventDict], event: str) -> list[EventDict]:
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.fixture
+async def desk(
+    nursery: trio.Nursery, tmp_path: Path, autojump_clock: MockClock
+) -> AsyncIterator[Desk]:
+    assert trio.lowlevel.current_clock() is autojump_clock, "ask for autojump_clock as well"
+    yield Desk(tmp_path / "stats.db", nursery, Config(keys=(ADA,)))
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_request_is_in_the_file_within_a_second(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    await trio.sleep(0.3)
+    desk.writer.note(RECORD)
+    desk.writer.note(RECORD)
+    await trio.sleep(0.6)
+    assert (desk.count, desk.writer.waiting) == (0, 2)
+    await trio.sleep(0.2)
+    assert (desk.count, desk.writer.waiting, desk.writer.written) == (2, 0, 2)
+
+
+async def test_many_are_not_kept_waiting_for_the_second(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    await trio.testing.wait_all_tasks_blocked()
+    before = desk.batches
+    for _ in range(2 * BATCH + 1):
+        desk.writer.note(RECORD)
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.current_time() == 0
+    assert desk.count == 2 * BATCH + 1
+    assert desk.batches - before >= 3
+
+
+async def test_nothing_to_write_is_no_work_for_the_thread(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    await trio.sleep(5)
+    before = desk.batches
+    await trio.sleep(3000)
+    assert desk.batches == before
+
+
+async def test_a_full_queue_drops_and_counts_and_says_so_now_and_then(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    for _ in range(ROOM + 3):
+        desk.writer.note(RECORD)
+    assert (desk.writer.waiting, desk.writer.dropped) == (ROOM, 3)
+    await desk.begin()
+    await trio.sleep(1.5)
+    assert desk.count == ROOM
+    assert [line["requests"] for line in told(logged, "statistics.dropped")] == [3]
+
+
+async def test_a_flood_of_strangers_does_not_push_out_what_is_known(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    for minute in range(2):
+        for _ in range(STRANGERS + 40):
+            desk.writer.note(replace(RECORD, key="", at=TODAY + 60 * minute))
+            desk.writer.note(replace(RECORD, at=TODAY + 60 * minute))
+    await trio.sleep(1.5)
+    kept = desk.asked("SELECT key, count(*) FROM requests GROUP BY key")
+    assert kept == [("", 2 * STRANGERS), ("ada", 2 * (STRANGERS + 40))]
+    assert desk.writer.dropped == 80
+
+
+@pytest.mark.parametrize("endpoint", ["GET /v1/healthz", "HEAD /v1/readyz", "GET /v1/metrics"])
+async def test_machines_that_look_every_few_seconds_are_not_history(
+    desk: Desk, autojump_clock: MockClock, endpoint: str
+) -> None:
+    await desk.begin()
+    desk.writer.note(replace(RECORD, endpoint=endpoint))
+    await trio.sleep(1.5)
+    assert (desk.count, desk.writer.dropped) == (0, 0)
+
+
+async def test_the_end_waits_for_what_is_not_written_yet(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    desk.writer.note(RECORD)
+    await desk.writer.aclose()
+    assert trio.current_time() == 0
+    assert [name.name for name in desk.path.parent.iterdir()] == ["stats.db"], "hung up"
+    assert desk.count == 1
+
+
+async def test_the_end_does_not_wait_for_a_disk_that_hangs(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    await desk.begin()
+    await trio.sleep(1.5)
+    desk.hangs = True
+    desk.writer.note(RECORD)
+    await desk.writer.aclose()
+    assert trio.current_time() == 1.5 + writing.END
+    assert [line["requests"] for line in told(logged, "statistics.unwritten")] == [1]
+
+
+async def test_the_start_does_not_wait_for_a_disk_that_hangs(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    desk.hangs = True
+    await desk.writer.start()
+    assert trio.current_time() == writing.START
+    assert len(told(logged, "statistics.slow")) == 1
+
+
+@asynccontextmanager
+async def blocked(desk: Desk) -> AsyncIterator[None]:
+    """Where the file should be there is a folder, and what was there is away."""
+    away = desk.path.with_name("away")
+    desk.path.rename(away)
+    desk.path.mkdir()
+    yield
+    desk.path.rmdir()
+    away.rename(desk.path)
+
+
+async def test_a_file_out_of_reach_is_told_once_and_tried_again_less_and_less(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    await desk.begin()
+    await trio.sleep(1.5)
+    async with blocked(desk):
+        desk.writer.note(RECORD)
+        before = desk.batches
+        await trio.sleep(3600)
+        assert desk.batches - before < 20
+        assert desk.writer.off
+        [line] = told(logged, "statistics.off")
+        assert line["log_level"] == "warning"
+        assert "DISABLE_DATABASE=true" in line["fix"]
+    await trio.sleep(301)
+    assert (desk.count, desk.writer.off, desk.writer.waiting) == (1, False, 0)
+    assert len(told(logged, "statistics.on")) == 2
+
+
+async def test_a_full_disk_is_waited_out(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(Store):
+        def write(self, *rest: object) -> None:
+            pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
+            self.connection.execute(f"PRAGMA max_page_count = {pages}")
+            super().write(*rest)  # type: ignore[arg-type] # as they came
+
+    await desk.begin()
+    await trio.sleep(1.5)
+    desk.path.with_name("stats.db").unlink()
+    monkeypatch.setattr("uniapi.stats.opening.Store", Full)
+    for _ in range(BATCH):
+        desk.writer.note(RECORD)
+    await trio.sleep(10)
+    [line] = told(logged, "statistics.off")
+    assert "full" in line["error"]
+    assert "free some space" in line["fix"]
+    monkeypatch.undo()
+    await trio.sleep(60)
+    assert desk.count == BATCH
+
+
+async def test_a_file_that_breaks_in_mid_run_is_kept_and_a_new_one_begun(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    await desk.begin()
+    desk.writer.note(RECORD)
+    await trio.sleep(1.5)
+    size = desk.path.stat().st_size
+    for end in ("", "-wal"):
+        part = desk.path.with_name(desk.path.name + end)
+        part.write_bytes(b"\xff" * part.stat().st_size)
+    desk.path.with_name("stats.db-shm").write_bytes(b"\xff" * 32_768)
+    for number in range(3):
+        desk.writer.note(replace(RECORD, id=f"later-{number}"))
+    await trio.sleep(1.5)
+    assert desk.asked("SELECT request FROM requests") == [("later-0",), ("later-1",), ("later-2",)]
+    [line] = told(logged, "statistics.renewed")
+    kept = Path(line["kept"])
+    assert kept.name.startswith("stats.db.broken-")
+    assert await trio.Path(kept).read_bytes() == b"\xff" * size
+    assert desk.asked("SELECT label FROM labels") == [("ada",)]
+
+
+async def test_a_disk_that_breaks_file_after_file_is_not_filled_with_them(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(*_: object) -> None:
+        damage = sqlite3.DatabaseError("database disk image is malformed")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage
+
+    await desk.begin()
+    monkeypatch.setattr(Store, "write", torn)
+    desk.writer.note(RECORD)
+    await trio.sleep(500)
+    kept = [name for name in desk.path.parent.iterdir() if "broken" in name.name]
+    assert len(kept) == 1
+    assert len(told(logged, "statistics.off")) == 1
+
+
+async def test_a_file_that_somebody_removed_is_begun_anew(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    desk.writer.note(RECORD)
+    await trio.sleep(1.5)
+    for name in list(desk.path.parent.iterdir()):
+        name.unlink()
+    desk.writer.note(RECORD)
+    await trio.sleep(1.5)
+    assert desk.count == 1
+    assert desk.asked("SELECT label FROM labels") == [("ada",)]
+
+
+async def test_a_bug_loses_its_batch_and_nothing_else(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.begin()
+    await trio.sleep(1.5)
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "write", lambda *_: 1 / 0)
+        desk.writer.note(RECORD)
+        await trio.sleep(1.5)
+    assert (desk.writer.lost, desk.writer.waiting) == (1, 0)
+    assert len(told(logged, "statistics.crashed")) == 1
+    desk.writer.note(RECORD)
+    await trio.sleep(1.5)
+    assert desk.count == 1
+
+
+async def test_labels_follow_a_reload_and_hold_nothing_of_a_key(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    await trio.sleep(1.5)
+    keys = (Secret("sk-one-000000"), Secret("sk-two-000000"))
+    shared = Provider("b", keys=(keys[1], Secret("sk-three-0000")))
+    desk.config = Config(
+        (Provider("a", keys=keys), shared),
+        (replace(ADA, role=None), ClientKey(Secret("sk-bob-0000"), role="bob")),
+    )
+    await trio.sleep(1.5)
+    found = {label for (label,) in desk.asked("SELECT label FROM labels")}
+    assert found == {"a #1", "a #2", "b #2", "bob"}
+
+
+async def test_what_long_windows_count_is_in_the_file_before_the_request_is_over(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    await desk.begin()
+    await trio.sleep(10)
+    windows = (Window(5, 86_400.0), Window(2, 60.0))
+    at = trio.current_time()
+    desk.state.count(Bucket(Scope.CLIENT, ADA.id), windows, Unit.REQUESTS, 1, at, at)
+    await trio.sleep(1.5)
+    assert desk.asked("SELECT owner, unit, window, last, amount FROM taken") == [
+        (ADA.id, "requests", 86_400.0, TODAY + 10.0, 1)
+    ]
+
+
+async def test_a_week_of_traffic_leaves_memory_and_the_file_bounded(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    """200,000 requests of 20 keys for 7 models, two attempts each; a day and 20,000 are kept."""
+    speed = 500.0
+    desk.config = replace(desk.config, preferences=Preferences(stats_retention=86_400.0))
+    desk.writer = writer = Writer(
+        desk.path,
+        desk.state,
+        lambda: desk.config,
+        clock=lambda: TODAY + speed * trio.current_time(),
+        cap=20_000,
+        thread=desk.thread,
+    )
+    await desk.begin()
+    ticks, sizes = 400, list[int]()
+    pause = 7 * 86_400 / ticks  # seconds
+    for _ in range(ticks):
+        at = TODAY + speed * trio.current_time()
+        for number in range(20):
+            names = f"key-{number}", f"model-{number % 7}"
+            one = replace(RECORD, at=at, key=names[0], model=names[1], attempts=(ATTEMPT,) * 2)
+            for _ in range(25):
+                writer.note(one)
+        await trio.sleep(pause / speed)
+        sizes.append(desk.path.stat().st_size)
+    await trio.sleep(3601 / speed)
+    assert (writer.written, writer.waiting, writer.dropped, writer.lost) == (200_000, 0, 0, 0)
+    assert desk.asked("SELECT sum(requests), count(*) FROM days") == [(200_000, 7 * 20)]
+    [(count, oldest)] = desk.asked("SELECT count(*), min(at) FROM requests")
+    assert (count, oldest) == (20_000, TODAY + 360 * pause)
+    assert desk.asked("SELECT count(*) FROM attempts") == [(40_000,)]
+    assert max(sizes) < 20_000_000
+    assert max(sizes[200:]) <= max(sizes[:200]), "the second half of the week adds nothing"
+    assert desk.path.with_name("stats.db-wal").stat().st_size <= 8_000_000
