@@ -1,9 +1,10 @@
 """What client keys have used: tokens and dollars over any span of time.
 
-A span is cut where days begin. Whole days come from `days`, which outlives the single requests;
-what is left at both ends comes from `requests`. Where the requests of a day are not all kept any
-more, the day cannot be cut: a bound inside it moves to its beginning. So every request is counted
-once, and the spans of any split add up to the whole.
+`days` has every request for longer than `requests` has. What was used before a moment is the days
+until and with its own, less the requests of that day from the moment on; and a span is the
+difference of two such. So every request is counted once, the spans of any split add up to the
+whole, and only where the requests after a moment are no longer kept, it moves to where its day
+begins.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ _PIECES: Final = """
         WHERE day >= :first AND day < :last
     UNION ALL
     SELECT key, model, 1, prompt, completion, total, cost FROM requests
-        WHERE at >= :a AND at < :b
+        WHERE at >= :start AND at < :first * 86400
     UNION ALL
-    SELECT key, model, 1, prompt, completion, total, cost FROM requests
-        WHERE at >= :c AND at < :d
+    SELECT key, model, -1, -prompt, -completion, -total, -cost FROM requests
+        WHERE at >= :end AND at < :last * 86400
 """
 _VIA: Final = """
-    SELECT via, sum(cost) FROM requests
-        WHERE via != '' AND (at >= :a AND at < :b OR at >= :c AND at < :d) GROUP BY via
+    SELECT via, cost FROM requests WHERE via != '' AND at >= :start AND at < :first * 86400
+    UNION ALL
+    SELECT via, -cost FROM requests WHERE via != '' AND at >= :end AND at < :last * 86400
 """
 
 
@@ -69,7 +71,8 @@ def usage(
         f"SELECT key, model, {_SUMS} FROM ({_PIECES}) "  # noqa: S608 - our own words
         "WHERE key != '' AND model != '' "
         "AND (:key = '' OR key = :key) AND (:model = '' OR model = :model) "
-        "GROUP BY key, model ORDER BY sum(total) DESC, sum(requests) DESC, key, model LIMIT :most",
+        "GROUP BY key, model HAVING sum(requests) > 0 "
+        "ORDER BY sum(total) DESC, sum(requests) DESC, key, model LIMIT :most",
         {**_pieces(connection, span), "key": key, "model": model, "most": MOST},
     )
     return tuple(Used(*row) for row in rows)
@@ -95,30 +98,22 @@ def costs(connection: sqlite3.Connection, span: Span) -> Mapping[str, float]:
 
 
 def _pieces(connection: sqlite3.Connection, span: Span) -> Mapping[str, float]:
-    """The whole days of a span, and the two pieces of days at its ends; either may be empty."""
-    start, end = _bound(connection, span.start), _bound(connection, span.end)
-    first, last = ceil(start / DAY), floor(end / DAY)
-    if first > last:  # both within one day
-        return {"first": 0, "last": 0, "a": start, "b": end, "c": 0, "d": 0}
-    return {
-        "first": first,
-        "last": last,
-        "a": start,
-        "b": first * DAY,
-        "c": last * DAY,
-        "d": end,
-    }
+    """Both bounds, and for each the first day that begins at it or after it."""
+    start = _bound(connection, span.start)
+    end = max(start, _bound(connection, span.end))
+    return {"start": start, "first": ceil(start / DAY), "end": end, "last": ceil(end / DAY)}
 
 
 def _bound(connection: sqlite3.Connection, at: float) -> float:
-    """Where a day can be cut: `at` itself, if all requests of its day are kept."""
-    day = floor(at / DAY)
-    if at == day * DAY:
+    """Where a day can be cut: `at` itself, if the requests after it are kept."""
+    begins = floor(at / DAY) * DAY
+    (oldest,) = connection.execute("SELECT min(at) FROM requests").fetchone()
+    if at == begins or (oldest is not None and oldest <= at):
         return at
     (kept,) = connection.execute(
-        "SELECT count(*) FROM requests WHERE at >= ? AND at < ?", (day * DAY, (day + 1) * DAY)
+        "SELECT count(*) FROM requests WHERE at >= ? AND at < ?", (begins, begins + DAY)
     ).fetchone()
     (counted,) = connection.execute(
-        "SELECT ifnull(sum(requests), 0) FROM days WHERE day = ?", (day,)
+        "SELECT ifnull(sum(requests), 0) FROM days WHERE day = ?", (begins // DAY,)
     ).fetchone()
-    return at if kept == counted else float(day * DAY)
+    return at if kept == counted else float(begins)
