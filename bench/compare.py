@@ -41,7 +41,7 @@ from bench.scenarios import (
     sequential,
 )
 from bench.table import Table
-from bench.targets import targets
+from bench.targets import DATABASE_OFF, targets
 
 _UPSTREAM: Final = Path(__file__).with_name("upstream.py")
 _PAIRS: Final = 400  # of sequential calls a round
@@ -232,8 +232,9 @@ def _choice(args: argparse.Namespace) -> Choice:
     rounds = args.rounds or (7 if args.full else 3)
     if rounds < 1 or not 0.1 <= args.scale <= 100:
         raise ValueError("at least one round, at a scale of 0.1 to 100")
+    varied = args.vary or ([DATABASE_OFF] if args.full else [])
     return Choice(
-        contenders=_contenders(contenders.split(","), args.tree, args.vary, args.litellm),
+        contenders=_contenders(contenders.split(","), args.tree, varied, args.litellm),
         scenarios=frozenset(scenarios.split(",")),
         rounds=rounds,
         scale=args.scale,
