@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
@@ -28,8 +28,10 @@ from uniapi.server.serve import Bind, Server, TlsError, until_signalled
 from uniapi.server.upkeep import keep_house
 from uniapi.state import State
 from uniapi.stats.reader import Reader
-from uniapi.stats.writer import Writer
 from uniapi.upstream.client import Client
+
+if TYPE_CHECKING:
+    from uniapi.stats.writer import Writer
 
 _BUDGETS: Final = 5.0  # seconds to wait for what keys have spent; a disk may hang
 
@@ -120,8 +122,14 @@ async def opened(config: Config, database: Path | None = None) -> AsyncIterator[
         background.cancel_scope.cancel()
 
 
-async def _remember(room: Gateway, path: Path, background: trio.Nursery) -> Writer:
+async def _remember(room: Gateway, path: Path, background: trio.Nursery) -> Writer | None:
     """Keep statistics in a file, and go on from what it knows; budgets begin after this."""
+    try:
+        from uniapi.stats.writer import Writer  # noqa: PLC0415 - some Pythons have no SQLite
+    except ImportError as error:
+        fix = "install it (on FreeBSD: pkg install py311-sqlite3), or set DISABLE_DATABASE=true"
+        log.warning("statistics.off", path=str(path), error=str(error), fix=fix)
+        return None
     writer = Writer(path, room.state, lambda: room.config)
     await writer.start()
     background.start_soon(writer.run)

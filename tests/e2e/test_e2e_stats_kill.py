@@ -136,6 +136,21 @@ def test_disable_database_makes_no_file(tmp_path: Path) -> None:
     assert [name.name for name in tmp_path.iterdir() if name.name == "data"] == []
 
 
+def test_a_python_without_sqlite_serves_and_says_what_to_install(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "_sqlite3.py").write_text("raise ModuleNotFoundError(\"No module named '_sqlite3'\")")
+    with served([Provider(Behaviour())]) as (port,):
+        config(tmp_path, port)
+        with running(tmp_path, "--port", "0", env={"PYTHONPATH": str(hidden)}) as process:
+            assert ask(process, 1) == [200]
+            process.signal(signal.SIGTERM)
+            assert process.status() == 0
+            [line] = process.events("statistics.off")
+    assert "_sqlite3" in str(line["error"])
+    assert "py311-sqlite3" in str(line["fix"])
+
+
 @pytest.mark.parametrize("made", ["a file where the folder should be", "a folder"])
 def test_requests_do_not_need_the_file(tmp_path: Path, made: str) -> None:
     if made == "a folder":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3  # at work it comes with the connection: some Pythons are built without it
 
 MOST: Final = 1000  # entries of a list; an answer is for a person or a page
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import trio
 
-from uniapi.stats import store
+if TYPE_CHECKING:
+    import sqlite3  # at work it comes with the connection: some Pythons are built without it
 
 T = TypeVar("T")
 
-Query: TypeAlias = Callable[[sqlite3.Connection], T]
+Query: TypeAlias = "Callable[[sqlite3.Connection], T]"
 """What is done with a connection; it blocks."""
 
 # Of SQLite's virtual machine between two looks at the clock: 5 ms. A look needs the interpreter's
@@ -51,6 +51,10 @@ class Reader:
         Raises:
             Unreadable: there is no such file, it is broken, or the query took too long.
         """
+        import sqlite3  # noqa: PLC0415 - as above
+
+        from uniapi.stats import store  # noqa: PLC0415 - as above
+
         given_up = threading.Event()
         late = False
 

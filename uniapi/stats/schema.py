@@ -11,8 +11,10 @@ record has, such as the attempts of a moderation.
 
 from __future__ import annotations
 
-import sqlite3
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3  # at work it comes with the connection: some Pythons are built without it
 
 APPLICATION: Final = 0x756E6961  # "unia": what tells our file from another program's
 

@@ -9,15 +9,17 @@ begins.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from uniapi.stats.queries import MOST, Span
 from uniapi.stats.schema import THROUGH
+
+if TYPE_CHECKING:
+    import sqlite3  # at work it comes with the connection: some Pythons are built without it
 
 DAY: Final = 86_400  # seconds
 _SUMS: Final = "sum(requests), sum(prompt), sum(completion), sum(total), sum(cost)"
