@@ -3,7 +3,7 @@
 # `sh conf/serv00.sh help` lists the commands, conf/serv00.md says it slowly.
 set -eu
 umask 077
-PATH=$PATH:/usr/local/bin # cron's has no tmux and no python
+PATH=$PATH:${LOCALBASE:-/usr/local}/bin # cron's has no tmux and no python
 export PATH
 
 home=${UNIAPI_HOME:-$HOME/.uniapi}
@@ -120,12 +120,12 @@ install() {
     here=$(cd "$(dirname "$0")" && pwd)
     port=${1:-${PORT:-$(kept PORT)}}
     check_port "$port"
-    source=${2:-${UNIAPI_SOURCE:-}}
-    if [ -z "$source" ]; then
-        source=$(kept UNIAPI_SOURCE)
-        [ ! -f "$here/../pyproject.toml" ] || source=$(cd "$here/.." && pwd)
+    from=${2:-${UNIAPI_SOURCE:-}}
+    if [ -z "$from" ]; then
+        from=$(kept UNIAPI_SOURCE)
+        [ ! -f "$here/../pyproject.toml" ] || from=$(cd "$here/.." && pwd)
     fi
-    [ -n "$source" ] || fail "nothing to install from" "name the folder with the source: sh $0 install $port FOLDER"
+    [ -n "$from" ] || fail "nothing to install from" "name the folder with the source: sh $0 install $port FOLDER"
     find_python
     need tmux "ask the host for it, or: pkg install tmux"
     need crontab "without it nothing would start with the machine"
@@ -135,12 +135,12 @@ install() {
         rm -rf "$venv"
         "$python" -m venv "$venv" || fail "no virtual environment could be made" "is the disk full? see: quota"
     fi
-    say "installing from $source (nothing is compiled)"
+    say "installing from $from (nothing is compiled)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir \
-        --only-binary=:all: --upgrade --force-reinstall "$source" ||
+        --only-binary=:all: --upgrade --force-reinstall "$from" ||
         fail "pip could not install it" "the lines above say why; a full disk and no network are the usual reasons"
 
-    PORT=$port UNIAPI_SOURCE=$source
+    PORT=$port UNIAPI_SOURCE=$from
     for name in $saved; do
         eval "value=\${$name:-}"
         [ -z "$value" ] || save "$name" "$value"
@@ -265,10 +265,10 @@ stop() {
     if find_pid; then
         say "stopping; open streams have 30 s"
         kill -TERM "$pid"
-        seconds=0
-        while find_pid && [ "$seconds" -lt 35 ]; do
-            sleep 1
-            seconds=$((seconds + 1))
+        tries=175
+        while find_pid && [ "$tries" -gt 0 ]; do
+            sleep 0.2
+            tries=$((tries - 1))
         done
         ! find_pid || kill -KILL "$pid"
     fi
