@@ -17,7 +17,7 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
-from tests.deploy.pages import CONF
+from tests.deploy.pages import CONF, run_by
 from tests.e2e.running import closed_port, until
 from tests.kit.docs import ROOT
 from uniapi import __version__
@@ -25,8 +25,8 @@ from uniapi import __version__
 SCRIPT = CONF / "serv00.sh"
 # Of FreeBSD's base system, as far as the script uses it; tmux, crontab and python are told apart.
 _TOOLS = (
-    "sh", "cat", "cp", "cut", "date", "dirname", "du", "env", "grep", "mkdir", "mv", "ps", "rm",
-    "sed", "sleep", "tail", "touch",
+    "sh", "cat", "chmod", "cp", "cut", "date", "dirname", "du", "env", "grep", "mkdir", "mv", "ps",
+    "rm", "sed", "sleep", "tail", "touch",
 )  # fmt: skip
 
 _FREEBSD = {
@@ -168,6 +168,21 @@ class Host:
         )
         return done.returncode, done.stdout
 
+    def pastes(self, text: str) -> str:
+        """A block of the page, in the folder with the source; what it said."""
+        done = subprocess.run(  # noqa: S603 - what the page says
+            [shutil.which("dash") or "/bin/sh", "-euc", text],
+            env=self.env,
+            cwd=self.home / "source",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
     def installed(self, port: int) -> None:
         """As after `install`, but with this Python and this checkout, in no time."""
         binary = self.place / "venv" / "bin" / "python"
@@ -261,50 +276,47 @@ def test_all_that_would_be_installed_on_freebsd_is_pure_python() -> None:
         assert compiled == [], name
 
 
-def test_a_stranger_installs_starts_restarts_stops_and_removes_it(host: Host, wheel: Path) -> None:
-    port = str(closed_port())
-    url = f"http://127.0.0.1:{port}/healthz"
-    host.fakes.joinpath("crontab").write_text("5 4 * * * something of mine\n")
+def test_a_stranger_follows_the_page(host: Host, wheel: Path) -> None:
+    install, write, start, daily, key, update, away = run_by("serv00.md", __file__)
+    port = closed_port()
+    source = host.home / "source" / "conf"
+    source.mkdir(parents=True)
+    for file in (SCRIPT, CONF / "api.minimal.yaml"):
+        shutil.copy(file, source)
+    host.env["UNIAPI_SOURCE"] = str(wheel)
+    (host.fakes / "crontab").write_text("5 4 * * * something of mine\n")
 
-    status, said = host.runs("install", port, str(wheel))
-    assert status == 0, said
+    said = host.pastes(install.replace("12345", str(port)))
     assert f"installed uniapi {__version__}" in said
     assert "now write" in said
-    assert "Running setup.py" not in said
+    assert (host.place / "settings").stat().st_mode & 0o077 == 0
     host.script = host.place / "serv00.sh"
-    settings = host.place / "settings"
-    assert settings.stat().st_mode & 0o077 == 0
-
     status, said = host.runs("start")
-    assert status == 1, "there is nothing to start with"
-    assert "no configuration" in said
+    assert (status, "no configuration" in said) == (1, True), said
 
+    host.pastes(write)
     config = host.place / "api.yaml"
+    assert config.stat().st_mode & 0o077 == 0
     config.write_text(_CONFIG)
-    config.chmod(0o600)
     assert host.runs("set", "KEY_OF_A", "it's a $ecret")[0] == 0
     assert host.runs("set", "DISABLE_DATABASE", "true")[0] == 0
-    status, said = host.runs("start")
-    assert (status, f"it runs: http://127.0.0.1:{port}" in said) == (0, True), said
-    assert httpx.get(url, trust_env=False).status_code == 200
+    assert f"it runs: http://127.0.0.1:{port}" in host.pastes(start)
+    assert answers(port)
     assert "it runs already" in host.runs("start")[1]
-    assert host.runs("status")[0] == 0
-    assert '"server.started"' in host.runs("log")[1]
     assert not (host.place / "data").exists(), "DISABLE_DATABASE is heard"
 
-    # Again, as an update: the same port, one pair of lines in the crontab, and it goes on running.
-    status, said = host.runs("install")
-    assert status == 0, said
+    said = host.pastes(daily)
+    assert "runs as process" in said
+    assert '"server.started"' in said
+    assert not answers(port)
+    host.pastes(key)
+    del host.env["UNIAPI_SOURCE"]
+    assert f"it runs: http://127.0.0.1:{port}" in host.pastes(update)
     assert host.crontab()[0] == "5 4 * * * something of mine"
-    assert len(host.crontab()) == 3
-    assert httpx.get(url, trust_env=False).status_code == 200
-    assert host.runs("restart")[0] == 0
-    assert httpx.get(url, trust_env=False).status_code == 200
+    assert len(host.crontab()) == 3, "once is enough"
 
-    status, said = host.runs("uninstall")
-    assert status == 0, said
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url, trust_env=False)
+    host.pastes(away)
+    assert not answers(port)
     assert host.crontab() == ["5 4 * * * something of mine"]
     assert not (host.place / "venv").exists()
     assert config.exists()
