@@ -19,7 +19,7 @@ from uniapi.waits import Budget, Waits
 
 MAX_TURNS = 10_000  # (client key, model) pairs; a hostile listing may rename its models for ever
 MAX_METERS = 10_000  # buckets; as above
-MAX_TAKINGS = 100_000  # that nobody has come for; a second's are a few thousand at most
+MAX_TAKINGS = 10_000  # that nobody has come for; who keeps them comes every second
 LONG = 86_400.0  # seconds; a window as long as this is worth more than the process
 
 

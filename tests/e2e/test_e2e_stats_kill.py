@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from tests.e2e.running import KEY, Process, running, served, until
+from tests.kit.docs import commands
 from uniapi.codec import JsonObject
 from uniapi.demo import Behaviour, Provider
 from uniapi.stats.store import reader
@@ -121,6 +123,14 @@ def test_a_killed_gateway_remembers_its_requests_and_its_limits(tmp_path: Path) 
         (429, 1),
     ], "the end has written what was waiting"
     assert asked(path, "SELECT label FROM labels ORDER BY label") == [("a #1",), ("ada",)]
+    if shutil.which("sqlite3"):
+        for command in commands("README.md", "Statistics"):
+            said = subprocess.run(  # noqa: S602 - as the page says it
+                command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
+            )
+            assert said.stderr == ""
+            assert ("a|ok|10" in said.stdout) == ("attempts" in command)
+        assert asked(tmp_path / "stats-copy.db", "SELECT count(*) FROM requests") == [(11,)]
     held = path.read_bytes()
     for secret in (KEY, "sk-up-0000", "a secret wish"):
         assert secret.encode() not in held
