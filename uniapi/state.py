@@ -255,7 +255,7 @@ class State:
         now: float,
         start: float,
     ) -> None:
-        """Count in the meter of this bucket, as `Meter.add`, and tell whoever keeps long windows."""
+        """As `Meter.add`, in the meter of this bucket; whoever keeps long windows is told."""
         self.metered(bucket).add(windows, unit, amount, now, start)
         if self.takings is not None:
             for seconds in {window.seconds for window in windows if window.unit is unit}:
