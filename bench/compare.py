@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -80,6 +81,22 @@ def cores() -> tuple[frozenset[int], frozenset[int]]:
     if len(mine) < 2:
         return frozenset(), frozenset()
     return frozenset(mine[-1:]), frozenset(mine[:-1])
+
+
+async def until_told(choice: Choice) -> Table | None:
+    """The comparison; None when SIGTERM or SIGINT ended it, and all that it started with it."""
+    table: Table | None = None
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(listen)
+            table = await compare(choice)
+            nursery.cancel_scope.cancel()
+    return table
 
 
 async def compare(choice: Choice) -> Table:
@@ -197,7 +214,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     names = ",".join(TITLES)
-    add("--full", action="store_true", help="everything, in seven rounds: about 15 minutes")
+    add("--full", action="store_true", help="everything, in seven rounds: about 12 minutes")
     add("--contenders", metavar="NAMES", help=f"some of {','.join(_MAKERS)}")
     add("--scenarios", metavar="NAMES", help=f"some of {names}; default {','.join(_SHORT)}")
     add("--rounds", type=int)
@@ -275,14 +292,17 @@ def main(argv: list[str] | None = None) -> int:
         choice = _choice(args)
     except ValueError as problem:
         parser.error(str(problem))
-    table = trio.run(compare, choice)
+    busy = os.getloadavg()[0]
+    table = trio.run(until_told, choice)
     _say("")
+    if table is None:
+        return 130
     print("\n".join(table.lines()))
     print("\n" + "\n".join(targets(table)))
     if args.json:
         args.json.write_text(json.dumps(table.plain(), indent=1))
     if args.report:
-        write(table, argv if argv is not None else sys.argv[1:])
+        write(table, argv if argv is not None else sys.argv[1:], busy)
     return 1 if table.errors else 0
 
 

@@ -18,6 +18,7 @@ from bench.table import Table
 from bench.targets import targets
 
 _HERE: Final = Path(__file__).resolve().parent
+_QUIET: Final = 0.2  # load average a core, below which nobody else is at work
 _LIBRARIES: Final = ("trio", "hypercorn", "h11", "httpx", "orjson")
 _PANELS: Final = (
     ("json", "cpu per call", "CPU of a JSON call, us", 1e6),
@@ -46,19 +47,22 @@ hundred lines. Nothing is set differently for the comparison.
 """
 
 
-def write(table: Table, arguments: list[str], folder: Path = _HERE) -> None:
-    """`RESULTS.md` and `results.svg`."""
-    (folder / "RESULTS.md").write_text(markdown(table, arguments), encoding="utf-8")
+def write(table: Table, arguments: list[str], busy: float, folder: Path = _HERE) -> None:
+    """`RESULTS.md` and `results.svg`; `busy` is the load average before the run."""
+    (folder / "RESULTS.md").write_text(markdown(table, arguments, busy), encoding="utf-8")
     note = f"less is better; {_processor()}; {datetime.now(UTC):%Y-%m-%d}"
     (folder / "results.svg").write_text(svg(panels(table), note), encoding="utf-8")
 
 
-def markdown(table: Table, arguments: list[str]) -> str:
+def markdown(table: Table, arguments: list[str], busy: float) -> str:
     """The whole document."""
+    quiet = busy < _QUIET * (os.cpu_count() or 1)
+    warning = "" if quiet else "**The machine had other work: trust the ratios, not the rest.**\n"
     parts = [
         "# What it costs\n",
-        "The last honest run; `make bench` gives a short one.\n",
-        "\n".join(f"- {name}: {value}" for name, value in facts(arguments)) + "\n",
+        "The last full run; `make bench` gives a short one.\n",
+        *([warning] if warning else []),
+        "\n".join(f"- {name}: {value}" for name, value in facts(arguments, busy)) + "\n",
         "## Targets\n",
         "\n".join(targets(table)) + "\n",
         "![CPU and latency, a bar a contender](results.svg)\n",
@@ -69,16 +73,15 @@ def markdown(table: Table, arguments: list[str]) -> str:
     return "\n".join(parts)
 
 
-def facts(arguments: list[str]) -> list[tuple[str, str]]:
+def facts(arguments: list[str], busy: float) -> list[tuple[str, str]]:
     """The machine, the versions and the command; no path of this machine is named."""
     shown = [re.sub(r"^/.*/", "", word) for word in arguments]
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     return [
         ("date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
         ("command", f"`{shlex.join(['python', 'bench/compare.py', *shown])}`"),
         ("processor", f"{_processor()}, {os.cpu_count()} cores"),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
-        ("load average at the end (1, 5, 15 minutes)", load),
+        ("load average before the run", f"{busy:.2f}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("libraries", ", ".join(_version(name) for name in _LIBRARIES)),
     ]

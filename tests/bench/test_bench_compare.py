@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from bench.targets import TARGETS, targets
 from bench.workloads import said
 
 NOWHERE: frozenset[int] = frozenset()
+COMPARE = str(Path("bench/compare.py").resolve())
 UPSTREAM = str(Path("bench/upstream.py").resolve())
 
 
@@ -82,6 +84,33 @@ async def test_straight_and_through_are_asked_in_turn(upstream: int) -> None:
     assert figures["added p50"] == pytest.approx(added)
 
 
+def children(pid: int) -> list[int]:
+    lists = Path(f"/proc/{pid}/task").glob("*/children")  # a child is its thread's
+    return [int(child) for listed in lists for child in listed.read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists children")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_nothing_is_left_running_when_it_is_told_to_stop(number: signal.Signals) -> None:
+    command = [sys.executable, COMPARE, "--contenders", "hello", "--scenarios", "json"]
+    process = await trio.lowlevel.open_process([*command, "--scale", "50"], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said, left = b"", []
+    async with process.stderr:
+        with trio.fail_after(30):
+            while b"round 1" not in said:
+                said += await process.stderr.receive_some()
+            left = children(process.pid)
+            process.send_signal(number)
+            assert await process.wait() == 130
+            said += await process.stderr.receive_some()
+    assert len(left) == 2
+    assert b"Traceback" not in said
+    for child in left:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+
+
 def rows(*values: float, name: str = "cpu per call") -> list[MappingProxyType[str, float]]:
     return [MappingProxyType({name: value, "errors": 0.0}) for value in values]
 
@@ -131,6 +160,11 @@ def test_a_target_is_met_or_missed_and_what_was_not_measured_is_not_told() -> No
     assert targets(Table()) == []
 
 
+def test_a_busy_machine_is_told() -> None:
+    assert "other work" not in markdown(filled(), [], 0.0)
+    assert "other work" in markdown(filled(), [], 100.0)
+
+
 def everything() -> Table:
     """A table that has every figure that a target asks for."""
     table = Table()
@@ -145,7 +179,7 @@ def everything() -> Table:
 
 
 def test_every_target_is_in_the_report_of_a_full_run(tmp_path: Path) -> None:
-    write(everything(), ["--full", "--report"], tmp_path)
+    write(everything(), ["--full", "--report"], 0.1, tmp_path)
     report = (tmp_path / "RESULTS.md").read_text()
     assert all(f"| {one.what} |" in report for one in TARGETS)
     assert "python bench/compare.py --full --report" in report
@@ -154,10 +188,10 @@ def test_every_target_is_in_the_report_of_a_full_run(tmp_path: Path) -> None:
 
 
 def test_the_report_names_no_path_of_this_machine() -> None:
-    shown = markdown(filled(), ["--tree", "/home/somebody/before"])
+    shown = markdown(filled(), ["--tree", "/home/somebody/before"], 0.1)
     assert "--tree before" in shown
     assert "/home" not in shown
-    assert dict(facts([]))["Python"].endswith(".".join(map(str, sys.version_info[:3])))
+    assert dict(facts([], 0.1))["Python"].endswith(".".join(map(str, sys.version_info[:3])))
 
 
 @given(
