@@ -145,10 +145,8 @@ install() {
         eval "value=\${$name:-}"
         [ -z "$value" ] || save "$name" "$value"
     done
-    if [ -z "${DISABLE_DATABASE:-}" ] && ! "$venv/bin/python" -c 'import sqlite3' 2>/dev/null; then
+    "$venv/bin/python" -c 'import sqlite3' 2>/dev/null ||
         say "this Python has no sqlite3, so there will be no statistics"
-        save DISABLE_DATABASE true
-    fi
     # Moved into its place, since the session may be reading the old one.
     cp "$0" "$home/serv00.sh.new"
     mv "$home/serv00.sh.new" "$home/serv00.sh"
