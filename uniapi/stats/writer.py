@@ -222,6 +222,8 @@ class Writer:
             resting = trio.current_time() < self._rest.until and not self._closing
             if resting or await self._write_some() is _Fate.KEPT:
                 break
+            if self.waiting < BATCH and not self._closing:
+                break  # what came meanwhile is little: a batch of three costs as much as one of 50
         self._complain()
         for _ in range(_PRUNE_STEPS):
             if self._closing or self.waiting >= BATCH or not await self._prune():
