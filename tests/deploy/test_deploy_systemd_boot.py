@@ -68,6 +68,22 @@ until [ "$(systemctl show uniapi -p NRestarts --value)" = 1 ] &&
     sleep 0.1
 done
 """
+# What a reload is for: another provider in the file, and the status tells of it.
+_EDIT = """
+sed 's/provider_name/another_name/; 1,/^api_keys/!d; /^api_keys/d; /^providers/d; /^ *#/d' \
+    /etc/uniapi/api.yaml >/tmp/another
+sed -i '/^providers/r /tmp/another' /etc/uniapi/api.yaml
+before=$(systemctl show uniapi -p MainPID --value)
+systemctl reload uniapi
+tries=0
+until systemctl show uniapi -p StatusText --value | grep -F ', 2 providers'; do
+    tries=$((tries + 1))
+    [ $tries -lt 100 ]
+    sleep 0.1
+done
+[ "$before" = "$(systemctl show uniapi -p MainPID --value)" ]
+systemctl is-active uniapi
+"""
 _GONE = """
 ! ls -d /opt/uniapi/bin /etc/uniapi /var/lib/uniapi /var/cache/uniapi 2>&1
 ! id uniapi
@@ -156,7 +172,8 @@ def test_the_page_installs_runs_and_removes_it_under_a_real_systemd(tmp_path: Pa
         "user": user, "config": config, "service": service, "ask": ask, "first": _LOOK,
         "process": _PROCESS, "variables": variables, "second": _LOOK, "daily": daily,
         "journal": journal,
-        "third": _LOOK, "stuck": _STUCK, "fourth": _LOOK, "stop": f"systemctl stop uniapi\n{_LOOK}",
+        "edit": _EDIT, "third": _LOOK, "stuck": _STUCK, "fourth": _LOOK,
+        "stop": f"systemctl stop uniapi\n{_LOOK}",
         "remove": remove, "gone": _GONE,
     }  # fmt: skip
     shared = tmp_path / "shared"
