@@ -57,7 +57,11 @@ def write(table: Table, arguments: list[str], busy: float, folder: Path = _HERE)
 def markdown(table: Table, arguments: list[str], busy: float) -> str:
     """The whole document."""
     quiet = busy < _QUIET * (os.cpu_count() or 1)
-    warning = "" if quiet else "**The machine had other work: trust the ratios, not the rest.**\n"
+    warning = (
+        ""
+        if quiet
+        else "**The machine had other work: every figure is too high, and the ratios are rough.**\n"
+    )
     parts = [
         "# What it costs\n",
         "The last full run; `make bench` gives a short one.\n",

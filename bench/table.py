@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,31 +42,34 @@ class Table:
         """One round's."""
         self.rows[scenario][contender].append(figures)
 
-    def median(self, scenario: str, contender: str, name: str) -> float | None:
+    def values(self, scenario: str, contender: str, name: str) -> list[float]:
         """Of all rounds that have this figure."""
-        rounds = self._rounds(scenario, contender)
-        found = [figures[name] for figures in rounds if name in figures]
+        return [one[name] for one in self._rounds(scenario, contender) if name in one]
+
+    def median(self, scenario: str, contender: str, name: str) -> float | None:
+        """Of these."""
+        found = self.values(scenario, contender, name)
         return statistics.median(found) if found else None
+
+    def ratios(self, scenario: str, contender: str, base: str, name: str) -> list[float]:
+        """One contender's figure by another's of the same round, for every round."""
+        pairs = self._pairs(scenario, contender, base, name)
+        return [mine / its for mine, its in pairs if its]
 
     def ratio(self, scenario: str, contender: str, base: str, name: str) -> float | None:
-        """The median over the rounds of one contender's figure by another's of the same round."""
-        return self._paired(scenario, contender, base, name, lambda mine, its: mine / its)
-
-    def added(self, scenario: str, contender: str, base: str, name: str) -> float | None:
-        """The median over the rounds of what one contender's figure is above another's."""
-        return self._paired(scenario, contender, base, name, lambda mine, its: mine - its)
-
-    def _paired(
-        self,
-        scenario: str,
-        contender: str,
-        base: str,
-        name: str,
-        how: Callable[[float, float], float],
-    ) -> float | None:
-        rounds = zip(self._rounds(scenario, contender), self._rounds(scenario, base), strict=False)
-        found = [how(one[name], its[name]) for one, its in rounds if name in one and its.get(name)]
+        """The median of these."""
+        found = self.ratios(scenario, contender, base, name)
         return statistics.median(found) if found else None
+
+    def added(self, scenario: str, contender: str, base: str, name: str) -> list[float]:
+        """What one contender's figure is above another's of the same round, for every round."""
+        return [mine - its for mine, its in self._pairs(scenario, contender, base, name)]
+
+    def _pairs(
+        self, scenario: str, contender: str, base: str, name: str
+    ) -> list[tuple[float, float]]:
+        rounds = zip(self._rounds(scenario, contender), self._rounds(scenario, base), strict=False)
+        return [(one[name], its[name]) for one, its in rounds if name in one and name in its]
 
     def _rounds(self, scenario: str, contender: str) -> list[Figures]:
         contenders: Mapping[str, list[Figures]] = self.rows.get(scenario, {})
