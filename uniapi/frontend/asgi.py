@@ -22,6 +22,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+Leaving: TypeAlias = Callable[[], None]
 
 BODY_TIMEOUT: Final = 60.0  # seconds for a request body to arrive
 WRITE_TIMEOUT: Final = 60.0  # seconds a client may take to take what we have for it
@@ -59,6 +60,8 @@ class Request:
         id: the client's `x-request-id` when it is a sane one, else ours.
         client: the peer's address, for the log.
         streams_share: HTTP/2, where a slow reader must be noticed per stream.
+        on_leaving: takes whom to tell when the client leaves, or None; None where the server has
+            no such thing, and somebody has to wait for it instead.
     """
 
     method: str
@@ -69,6 +72,7 @@ class Request:
     client: str
     receive: Receive
     streams_share: bool = False
+    on_leaving: Callable[[Leaving | None], None] | None = None
 
     @classmethod
     def of(cls, scope: Message, receive: Receive) -> Request:
@@ -91,6 +95,7 @@ class Request:
             client=str(peer[0]) if peer else "",
             receive=receive,
             streams_share=scope["http_version"] == "2",
+            on_leaving=scope.get("extensions", {}).get("uniapi.leaving"),
         )
 
     def refuse_by_headers(self, limit: int, types: Collection[str] = JSON_TYPES) -> None:

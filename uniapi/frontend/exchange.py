@@ -96,21 +96,31 @@ class Exchange:
             says "disconnect" while it is still finishing the answer.
         """
         last = b""
-
-        async def watch() -> None:
-            await self.request.wait_for_disconnect()
-            self.left = True
-            nursery.cancel_scope.cancel()
-
+        tell = self.request.on_leaving
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
+
+            def leave() -> None:
+                self.left = True
+                nursery.cancel_scope.cancel()
+
+            if tell is not None:
+                tell(leave)
+            else:
+                nursery.start_soon(self._watch, leave)
             try:
                 last = await respond(nursery)
             except ApiError as error:  # a value out of the nursery, not a group of one exception
                 self.error = error
+            finally:
+                if tell is not None:
+                    tell(None)
             self.left |= self.answer.broken
             nursery.cancel_scope.cancel()
         return last
+
+    async def _watch(self, leave: Callable[[], None]) -> None:
+        await self.request.wait_for_disconnect()
+        leave()
 
     def show_trail(self) -> None:
         """Put the trail among the headers to be sent."""

@@ -18,10 +18,11 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState, Scope, TaskGroup
+from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
 
 from uniapi.server.h1 import H1
 from uniapi.server.h2 import H2
+from uniapi.server.inbox import EXTENSION, Inbox, Message
 from uniapi.server.stream import ClientStream
 
 HEAD_TIMEOUT: Final = 10.0  # seconds for a request's head, from its first byte
@@ -52,7 +53,7 @@ class Tasks:
         self,
         app: Application,
         config: HypercornConfig,
-        scope: Scope,
+        scope: Message,
         send: Callable[[Any], Awaitable[None]],
     ) -> Callable[[Any], Awaitable[None]]:
         """Start the application for one request; returns the way to hand it events.
@@ -60,34 +61,21 @@ class Tasks:
         An application that has ended hears nothing more: what is still handed to it is dropped,
         where hypercorn's own would block the reader for ever.
         """
-        inbox, events = trio.open_memory_channel[Any](config.max_app_queue_size)
-
-        async def receive() -> object:
-            try:
-                return await events.receive()
-            except trio.EndOfChannel:
-                return {"type": "http.disconnect"}
+        inbox = Inbox(config.max_app_queue_size)
+        scope["extensions"][EXTENSION] = inbox.tell
 
         async def run() -> None:
             try:
-                async with events:
-                    await app(scope, receive, send)
+                await app(scope, inbox.receive, send)
             except Exception:
                 log.exception("server.application_crashed")
             finally:
+                inbox.tell(None)
+                inbox.close()
                 await send(None)
 
-        async def put(event: Any) -> None:  # noqa: ANN401 - an ASGI message, at hypercorn's edge
-            if event["type"] == "http.disconnect":
-                # It must not wait: the inbox may be full, and the one who says it may be the
-                # application itself, or a reader that was cancelled for it.
-                inbox.close()
-                return
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await inbox.send(event)
-
         self._nursery.start_soon(run)
-        return put
+        return inbox.put
 
 
 class Connection:
@@ -184,10 +172,13 @@ class Connection:
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return
                 if not self._closing:
-                    if self._idle and data and self._protocol.head_follows:
-                        self._idle = False
-                        self._expect(HEAD_TIMEOUT)
+                    begins = self._idle and data and self._protocol.head_follows
+                    self._idle = self._idle and not begins
                     await self._protocol.handle(RawData(data))
+                    if (
+                        begins and self._protocol.head_wanted
+                    ):  # it comes in one piece, nearly always
+                        self._expect(HEAD_TIMEOUT)
                 if not data:
                     return
 

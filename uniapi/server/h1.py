@@ -9,21 +9,21 @@ read, because the client's leaving has to be seen.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import chain
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import h11
 import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, EndBody, Request
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
-from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, Scope
 from hypercorn.typing import ASGIReceiveCallable as Receive
 from hypercorn.typing import ASGISendCallable as Send
 
 from uniapi.errors import ApiError
+from uniapi.server.turn import Turn, date, scope_of
+
+Spoken: TypeAlias = h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
 
 _MAX_WAITING: Final = 65_536  # bytes a client may send ahead while it waits for an answer
 
@@ -33,6 +33,7 @@ class H1(H11Protocol):
 
     config: HypercornConfig
     connection: h11.Connection
+    stream: Turn | None  # type: ignore[assignment] # hypercorn's own is not used
     head_follows = True  # bytes after an answer begin a head, and that has a deadline
 
     @property
@@ -40,9 +41,14 @@ class H1(H11Protocol):
         """The client has not sent all of its request yet."""
         return self.connection.their_state is h11.SEND_BODY
 
+    @property
+    def head_wanted(self) -> bool:
+        """A head is on its way, and not whole yet."""
+        return self.connection.their_state is h11.IDLE
+
     async def initiate(self) -> None:
         """Nothing is said before the client speaks."""
-        self._turn = trio.Lock()
+        self._reading = trio.Lock()
         self._paused = False
 
     async def handle(self, event: Event) -> None:
@@ -60,8 +66,14 @@ class H1(H11Protocol):
                 pass
 
     async def _read_on(self) -> None:
-        async with self._turn:
+        try:
+            self._reading.acquire_nowait()  # nearly always; and it costs no trip to the scheduler
+        except trio.WouldBlock:
+            await self._reading.acquire()
+        try:
             await self._handle_events()
+        finally:
+            self._reading.release()
 
     async def _handle_events(self) -> None:
         self._paused = False
@@ -77,11 +89,11 @@ class H1(H11Protocol):
                         await self._refuse(*refusal)
                         return
                     await self.send(Updated(idle=False))
-                    await self._create_stream(event)
+                    await self._take_turn(event)
                 case h11.Data(data=data) if self.stream is not None:
-                    await self.stream.handle(Body(stream_id=STREAM_ID, data=bytes(data)))
+                    await self.stream.body(bytes(data))
                 case h11.EndOfMessage() if self.stream is not None:
-                    await self.stream.handle(EndBody(stream_id=STREAM_ID))
+                    await self.stream.end()
                 case h11.PAUSED:
                     self._paused = True
                     return
@@ -90,46 +102,33 @@ class H1(H11Protocol):
                 case _:
                     return  # NEED_DATA, or the connection is over
 
-    async def _create_stream(self, request: h11.Request) -> None:
+    async def _take_turn(self, request: h11.Request) -> None:
         waiting = self.connection.they_are_waiting_for_100_continue
-        self.stream = HTTPStream(
-            cast("AppWrapper", self._inviting) if waiting else self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.ssl,
-            self.client,
-            self.server,
-            self.stream_send,
-            STREAM_ID,
-        )
-        await self.stream.handle(
-            Request(
-                stream_id=STREAM_ID,
-                headers=list(request.headers),
-                http_version=request.http_version.decode(),
-                method=request.method.decode("ascii").upper(),
-                raw_path=request.target,
-                state=self.connection_state,
-            )
-        )
         self.keep_alive_requests += 1
+        turn = Turn(self, last=self.keep_alive_requests > self.config.keep_alive_max_requests)
+        scheme = "https" if self.ssl else "http"
+        scope = scope_of(request, scheme=scheme, client=self.client, server=self.server)
+        app = cast("AppWrapper", self._inviting) if waiting else self.app
+        put = await self.task_group.spawn_app(app, self.config, scope, turn.send)
+        turn.begin(put, request.method)
+        self.stream = turn
 
-    async def _inviting(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, for a client that sends its body when it is told to go on.
+    # What a turn needs.
 
-        It is told when the application first asks for it: who is refused keeps the body.
-        """
+    def encoded(self, event: Spoken) -> bytes:
+        """What to write; nothing when the client broke the protocol meanwhile."""
+        try:
+            return self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return b""
 
-        async def invite() -> ASGIReceiveEvent:
-            if self.connection.they_are_waiting_for_100_continue:
-                await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
-            return await receive()
+    async def write(self, data: bytes) -> None:
+        """Write."""
+        await self.send(RawData(data))
 
-        app = cast("Callable[[Scope, Receive, Send], Awaitable[None]]", self.app)
-        await app(scope, invite, send)
-
-    async def _maybe_recycle(self) -> None:
+    async def over(self) -> None:
         """After an answer: serve what already waits, wait for more, or close."""
         await self._close_stream()
         states = (self.connection.our_state, self.connection.their_state)
@@ -141,21 +140,43 @@ class H1(H11Protocol):
         if self._paused:
             self.task_group.spawn(self._read_on)
 
-    async def _refuse(self, status: int, said: str) -> None:
+    async def _close_stream(self) -> None:
+        turn, self.stream = self.stream, None
+        if turn is not None:
+            await turn.close()
+
+    async def _inviting(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, for a client that sends its body when it is told to go on.
+
+        It is told when the application first asks for it: who is refused keeps the body.
+        """
+
+        async def invite() -> ASGIReceiveEvent:
+            if self.connection.they_are_waiting_for_100_continue:
+                await self.write(
+                    self.encoded(h11.InformationalResponse(status_code=100, headers=[]))
+                )
+            return await receive()
+
+        app = cast("Callable[[Scope, Receive, Send], Awaitable[None]]", self.app)
+        await app(scope, invite, send)
+
+    async def _refuse(self, status: int, why: str) -> None:
         """Answer what never became a request, and hang up."""
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            body = ApiError(status, said, code="bad_http").body()
+            body = ApiError(status, why, code="bad_http").body()
             headers = [
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
                 (b"connection", b"close"),
+                (b"date", date()),
             ]
-            ours = self.config.response_headers("h11")
-            await self._send_h11_event(
-                h11.Response(status_code=status, headers=list(chain(headers, ours)))
+            said = (
+                h11.Response(status_code=status, headers=headers),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
             )
-            await self._send_h11_event(h11.Data(data=body))
-            await self._send_h11_event(h11.EndOfMessage())
+            await self.write(b"".join([self.encoded(event) for event in said]))
         await self.send(Closed())
 
     def _unacceptable(self, request: h11.Request) -> tuple[int, str] | None:

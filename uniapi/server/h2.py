@@ -24,7 +24,7 @@ _OF_HTTP1: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding"
 class H2(H2Protocol):
     """One HTTP/2 connection."""
 
-    head_follows = False  # bytes between requests are pings, settings and windows
+    head_follows = head_wanted = False  # bytes between requests are pings, settings and windows
     unread = False
 
     async def _handle_events(self, events: list[Event]) -> None:

@@ -1,0 +1,163 @@
+"""One request of an HTTP/1.1 connection and its answer, between ASGI and h11.
+
+Hypercorn's own stream makes an event of each message, logs an access nobody reads and writes a
+head, a body and an end by themselves: six writes, two of which have bytes. This one writes the
+head together with the first of the body and the end together with the last: 60 us a call less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Any, Final, Protocol, TypeAlias
+from urllib.parse import unquote
+from wsgiref.handlers import format_date_time
+
+import h11
+
+# ASGI messages are typed at our edge, past this room.
+Message: TypeAlias = Any
+Put: TypeAlias = Callable[[Message], Awaitable[None]]
+
+_HEAD_ONLY: Final = frozenset({204, 304})
+_ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
+
+
+class Wire(Protocol):
+    """The connection, as a turn needs it."""
+
+    def encoded(self, event: h11.Response | h11.Data | h11.EndOfMessage) -> bytes:
+        """What to write; nothing when the client broke the protocol meanwhile."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Write."""
+        ...
+
+    async def over(self) -> None:
+        """Nothing more will be said in this turn; the answer may be without its end."""
+        ...
+
+
+class Turn:
+    """One request and its answer.
+
+    Attributes:
+        closed: the client has gone, or the turn is over: what is still said goes nowhere.
+    """
+
+    __slots__ = ("_ended", "_head", "_last", "_put", "_silent", "_started", "_wire", "closed")
+
+    def __init__(self, wire: Wire, *, last: bool) -> None:
+        """`last` closes the connection after the answer."""
+        self._wire = wire
+        self._last = last
+        self._put: Put | None = None
+        self._head = b""  # goes out with what follows it
+        self._started = False
+        self._silent = False
+        self._ended = False
+        self.closed = False
+
+    def begin(self, put: Put, method: bytes) -> None:
+        """The application runs; `put` hands it messages."""
+        self._put = put
+        self._silent = method == b"HEAD"
+
+    async def body(self, data: bytes) -> None:
+        """A part of the request's body has come."""
+        if self._put is not None and not self.closed:
+            await self._put({"type": "http.request", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        """The request is whole."""
+        if self._put is not None and not self.closed:
+            await self._put({"type": "http.request", "body": b"", "more_body": False})
+
+    async def close(self) -> None:
+        """The client has gone, or the answer has been given."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._put is not None:
+            await self._put({"type": "http.disconnect"})
+
+    async def send(self, message: Message) -> None:
+        """What the application says; None when it has ended."""
+        if self.closed:
+            return
+        if message is None:
+            await self._finish()
+            return
+        match message["type"]:
+            case "http.response.start" if not self._started:
+                self._start(message["status"], message["headers"])
+            case "http.response.body" if self._started and not self._ended:
+                await self._send_body(message.get("body", b""), message.get("more_body", False))
+            case kind:
+                raise RuntimeError(f"an ASGI message out of turn: {kind}")
+
+    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._started = True
+        self._silent = self._silent or status in _HEAD_ONLY
+        head = [*headers, (b"date", date())]
+        if self._last:
+            head.append((b"connection", b"close"))
+        self._head = self._wire.encoded(h11.Response(status_code=status, headers=head))
+
+    async def _send_body(self, body: bytes, more: bool) -> None:
+        wire = self._wire
+        data, self._head = self._head, b""
+        if body and not self._silent:
+            data += wire.encoded(h11.Data(data=body))
+        if not more:
+            data += wire.encoded(h11.EndOfMessage())
+            self._ended = True
+        if data:
+            await wire.write(data)
+        if not more:
+            await wire.over()
+
+    async def _finish(self) -> None:
+        """The application has ended; without an answer that is an error, and told as one."""
+        if not self._started:
+            self._last = True
+            self._start(500, [(b"content-length", b"0")])
+            await self._send_body(b"", more=False)
+        elif not self._ended:
+            if self._head:
+                await self._wire.write(self._head)
+            await self._wire.over()
+
+
+def scope_of(request: h11.Request, *, scheme: str, client: object, server: object) -> Message:
+    """The ASGI scope of a request."""
+    path, _, query = request.target.partition(b"?")
+    return {
+        "type": "http",
+        "http_version": request.http_version.decode(),
+        "asgi": _ASGI,
+        "method": request.method.decode("ascii").upper(),
+        "scheme": scheme,
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(request.headers),
+        "client": client,
+        "server": server,
+        "state": {},
+        "extensions": {},
+    }
+
+
+_dates: tuple[int, bytes] = (0, b"")
+
+
+def date() -> bytes:
+    """The time of the answer, as HTTP writes it; made once a second."""
+    global _dates  # noqa: PLW0603 - a cache of one
+    now = int(time())
+    if _dates[0] != now:
+        _dates = (now, format_date_time(now).encode("ascii"))
+    return _dates[1]
