@@ -23,7 +23,7 @@ class ResponseBody(httpx.AsyncByteStream):
 
     Args:
         connection: its head has been read.
-        start: as much of the body as has been pulled.
+        start: as much of the body as came with its head.
         give_back: called once with the connection, wherever its answer stands.
     """
 
@@ -79,14 +79,12 @@ class ResponseBody(httpx.AsyncByteStream):
 
     async def _read(self, connection: Connection) -> None:
         try:
-            await connection.receive()
+            self._ready = await connection.read()
         except httpx.ReadError as error:
             self._failure = error
         except BaseException:
             await self.aclose()
             raise
-        else:
-            self._ready = connection.pull()
         if self._failure or connection.ended or connection.failure:
             await self.let_go()
 

@@ -7,7 +7,7 @@ provider with a `proxy` gets a stock one, which knows http and socks proxies.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,8 @@ from uniapi.config.types import Secret
 from uniapi.engines.base import Call
 from uniapi.errors import Failure, Kind
 from uniapi.upstream.network import Network, TcpNetwork
-from uniapi.upstream.transport import Transport
+from uniapi.upstream.outgoing import Heads
+from uniapi.upstream.transport import RawHeaders, Transport
 
 CONNECT_TIMEOUT: Final = 15.0  # seconds
 _MAX_ERROR: Final = 256_000  # bytes of an error body that are read
@@ -42,12 +43,12 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: AsyncIterator[bytes]
-    _response: httpx.Response
+    _close: Callable[[], Awaitable[None]]
 
     async def aclose(self) -> None:
         """Hang up; at once when the body was not read to its end. Works in a cancelled task."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _HANG_UP):
-            await self._response.aclose()
+            await self._close()
 
     async def error_body(self) -> bytes:
         """As much of an error's body as anyone will read."""
@@ -67,6 +68,7 @@ class Client:
     def __init__(self, network: Network | None = None) -> None:
         """`network` is the memory network in tests, real sockets otherwise."""
         self._direct = Transport(network or TcpNetwork(), connect_timeout=CONNECT_TIMEOUT)
+        self._heads = Heads()
         self._proxied: dict[str, httpx.AsyncBaseTransport] = {}
 
     @property
@@ -87,7 +89,14 @@ class Client:
         Raises:
             httpx.TransportError, ProxyError: see `network_failure`.
         """
-        transport = self._direct if proxy is None else self._proxy(proxy)
+        if proxy is None:
+            request = self._heads.outgoing(call.method, call.url, call.headers, call.body)
+            reply = await self._direct.send(request)
+            headers = _by_name(reply.headers)
+            return Answer(reply.head.status_code, headers, reply.body, reply.body.aclose)
+        return await self._send_by(self._proxy(proxy), call)
+
+    async def _send_by(self, transport: httpx.AsyncBaseTransport, call: Call) -> Answer:
         request = httpx.Request(
             call.method,
             call.url,
@@ -102,7 +111,7 @@ class Client:
         stream = response.aiter_bytes() if encoded else response.stream
         assert isinstance(stream, AsyncIterable)  # noqa: S101 - an async transport's always is
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, aiter(stream), response)
+        return Answer(response.status_code, headers, aiter(stream), response.aclose)
 
     async def sweep(self) -> int:
         """Close direct connections that have been idle too long; how many that were."""
@@ -124,6 +133,15 @@ class Client:
         await self._direct.aclose()
         for transport in self._proxied.values():
             await transport.aclose()
+
+
+def _by_name(raw: RawHeaders) -> dict[str, str]:
+    """Headers by name; the values of a repeated one are joined, as HTTP has it."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("ascii"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
 
 
 def network_failure(error: httpx.TransportError | httpx.InvalidURL | ProxyError) -> Failure:

@@ -71,7 +71,12 @@ def unanswered() -> httpx.RemoteProtocolError:
 
 def malformed(error: BaseException) -> httpx.RemoteProtocolError:
     """What came is not HTTP, or ends too early."""
-    return httpx.RemoteProtocolError(str(error)[:_WORDS])
+    return broken(str(error))
+
+
+def broken(why: str) -> httpx.RemoteProtocolError:
+    """The body is not what its head announced."""
+    return httpx.RemoteProtocolError(why[:_WORDS])
 
 
 def unsendable() -> httpx.LocalProtocolError:

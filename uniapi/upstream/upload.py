@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import suppress
+from typing import Final
 
-import h11
-import httpx
 import trio
 
 from uniapi.upstream import httperrors
+from uniapi.upstream.outgoing import Outgoing
 
 PIECE = 64 * 1024
 """Bytes in one write; also the size from which a body is written while the answer is awaited."""
+
+_LAST: Final = b"0\r\n\r\n"  # the chunk that is none
 
 
 class Upload:
@@ -22,50 +23,46 @@ class Upload:
     before it hung up.
 
     Args:
-        http: the connection's state machine, ready for a request.
         stream: where to write.
-        request: with its content in memory, or with an asynchronous stream.
+        request: what.
     """
 
-    __slots__ = ("_http", "_request", "_stopped", "_stream", "broken", "failure")
+    __slots__ = ("_left", "_request", "_stopped", "_stream", "broken", "failure", "whole")
 
-    def __init__(
-        self, http: h11.Connection, stream: trio.abc.Stream, request: httpx.Request
-    ) -> None:
-        self._http = http
+    def __init__(self, stream: trio.abc.Stream, request: Outgoing) -> None:
         self._stream = stream
         self._request = request
+        self._left = request.length
         self._stopped = False
+        self.whole = False
+        """All of it has been written."""
         self.broken: Exception | None = None
         """How the connection was lost, when it was."""
         self.failure: Exception | None = None
         """What went wrong on this side: the caller's stream failed, or is not as declared."""
 
     async def send_whole(self, content: bytes) -> None:
-        """Head and body in one write.
-
-        Raises:
-            httpx.LocalProtocolError: it cannot be said in HTTP/1.1.
-        """
-        message = self._head() + (self._encode(h11.Data(content)) if content else b"")
-        message += self._encode(h11.EndOfMessage())
+        """Head and body in one write."""
+        body = content and self._framed(content)
+        end = _LAST if self._request.chunked else b""
         try:
-            await self._stream.send_all(message)
+            await self._stream.send_all(self._request.head + body + end)
+            self.whole = True
         except httperrors.LOST as error:
-            self._http.send_failed()
             self.broken = error
 
-    async def send_pieces(self, content: bytes | AsyncIterable[bytes]) -> None:
+    async def send_pieces(self) -> None:
         """Head, then the body piece by piece; raises nothing, see `broken` and `failure`."""
+        request = self._request
         try:
-            await self._stream.send_all(self._head())
-            match content:
-                case bytes():
+            await self._stream.send_all(request.head)
+            match request.content:
+                case bytes() as content:
                     await self._send_slices(content)
-                case _:
+                case content:
                     await self._send_stream(content)
             if not self._stopped:
-                await self._send(h11.EndOfMessage())
+                await self._send_end()
         except httperrors.LOST as error:
             self.broken = error
         except Exception as error:  # noqa: BLE001 - the caller's stream may raise anything
@@ -91,29 +88,22 @@ class Upload:
 
     async def _send_slices(self, content: bytes) -> None:
         for start in range(0, len(content), PIECE):
-            await self._send(h11.Data(content[start : start + PIECE]))
+            await self._stream.send_all(self._framed(content[start : start + PIECE]))
             if self._stopped:
                 return
 
-    async def _send(self, event: h11.Data | h11.EndOfMessage) -> None:
-        data = self._encode(event)
-        if data:
-            await self._stream.send_all(data)
+    async def _send_end(self) -> None:
+        if self._left:
+            raise httperrors.unsendable()  # less than was declared
+        if self._request.chunked:
+            await self._stream.send_all(_LAST)
+        self.whole = True
 
-    def _head(self) -> bytes:
-        request = self._request
-        # raised outside any handler: h11's error quotes the header, and so would a traceback
-        with suppress(h11.LocalProtocolError):
-            head = h11.Request(
-                method=request.method,
-                target=request.url.raw_path,
-                headers=request.headers.raw,
-            )
-            return self._encode(head)
-        raise httperrors.unsendable()
-
-    def _encode(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> bytes:
-        try:
-            return self._http.send(event)
-        except h11.LocalProtocolError as error:
-            raise httperrors.unsendable() from error
+    def _framed(self, piece: bytes) -> bytes:
+        if self._request.chunked:
+            return b"%x\r\n%b\r\n" % (len(piece), piece)
+        if self._left is not None:
+            self._left -= len(piece)
+            if self._left < 0:
+                raise httperrors.unsendable()  # more than was declared
+        return piece
