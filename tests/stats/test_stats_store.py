@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sqlite3
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.kit.records import ATTEMPT, DAY, RECORD, TODAY
 from uniapi.stats import schema, store
-from uniapi.stats.opening import Unusable, open_store
+from uniapi.stats.opening import Unusable, open_store, unusable
 from uniapi.stats.record import Attempted, Record
 from uniapi.stats.store import Step, Store, Taken, reader
 
@@ -338,3 +339,45 @@ def test_waits_are_the_latest_first_tokens_and_the_waits_of_those_given_up(opene
     )
     assert opened.waits(15.0, 100) == [("a", "up", True, 0.5), ("a", "up", False, 10.0)]
     assert opened.waits(0.0, 2) == [("a", "up", False, 10.0)]
+
+
+def test_a_large_file_is_not_looked_through_before_the_first_request(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(path)) as found:
+        found.write([RECORD] * 5000, {})
+    path.with_name("stats.db-wal").write_bytes(b"\0" * 32)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8192] + b"\xff" * 8192)
+    monkeypatch.setattr(store, "_LOOK", len(whole) - 1)
+    found, aside = open_store(path, MORNING)
+    found.close()
+    assert aside is None, "what it has not seen it does not condemn"
+
+
+def test_a_file_that_cannot_be_moved_stays_and_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path.parent.mkdir()
+    path.write_bytes(b"not a database at all")
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(Unusable) as told:
+        open_store(path, MORNING)
+    assert "let this user write" in told.value.fix
+    assert path.read_bytes() == b"not a database at all"
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (OSError(errno.ENOSPC, "no space"), "free some space"),
+        (OSError(errno.EROFS, "read-only"), "let this user write"),
+        (OSError(errno.ENOTDIR, "no folder"), "DB_PATH"),
+        (sqlite3.OperationalError("no code"), "DB_PATH"),
+    ],
+)
+def test_every_way_to_have_no_file_has_a_cure(error: Exception, fix: str) -> None:
+    assert fix in unusable(error).fix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -118,3 +119,12 @@ def test_the_log_beside_the_file_does_not_grow_with_what_is_written(
         opened.write([at(TODAY + n, endpoint="x" * 200) for _ in range(100)], {})
     assert (tmp_path / "stats.db-wal").stat().st_size < 8_000_000
     assert (tmp_path / "stats.db").stat().st_size > 4_000_000
+
+
+def test_a_step_that_fails_takes_nothing_away(opened: Store) -> None:
+    opened.write([at(TODAY)], {})
+    opened.connection.execute("DROP TABLE taken")
+    with pytest.raises(sqlite3.OperationalError):
+        prune(opened.connection, Keep(3600), TODAY + DAY)
+    assert not opened.connection.in_transaction
+    assert asked(opened, "SELECT count(*) FROM requests") == [(1,)]

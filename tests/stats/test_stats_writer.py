@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
@@ -394,3 +395,82 @@ async def test_a_week_of_traffic_leaves_memory_and_the_file_bounded(
     assert max(sizes) < 20_000_000
     assert max(sizes[200:]) < 1.1 * max(sizes[:200]), "the second half of the week adds nothing"
     assert desk.path.with_name("stats.db-wal").stat().st_size <= 8_000_000
+
+
+async def test_a_file_out_of_reach_at_the_start_is_no_reason_not_to_serve(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    desk.path.mkdir()
+    await desk.begin()
+    assert desk.writer.off
+    assert [line["event"] for line in logged] == ["statistics.off"]
+    desk.path.rmdir()
+    desk.writer.note(RECORD)
+    await trio.sleep(5)
+    assert desk.count == 1
+
+
+async def test_the_file_of_the_seeds_program_is_told_to_be_kept(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    with closing(sqlite3.connect(desk.path)) as old:
+        old.execute("CREATE TABLE request_stats (id INTEGER)")
+    await desk.begin()
+    assert [line["event"] for line in logged] == ["statistics.renewed", "statistics.on"]
+    assert Path(logged[0]["kept"]).name.startswith("stats.db.old-")
+
+
+async def test_a_bug_at_the_start_is_no_reason_not_to_serve(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "restore", lambda *_: 1 / 0)
+    await desk.begin()
+    assert len(told(logged, "statistics.crashed")) == 1
+    desk.writer.note(RECORD)
+    await trio.sleep(1.5)
+    assert desk.count == 1
+
+
+async def test_a_bug_in_pruning_is_told_once_an_hour(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "prune", lambda *_: 1 / 0)
+    await desk.begin()
+    await trio.sleep(3500)
+    assert len(told(logged, "statistics.crashed")) == 1
+    desk.writer.note(RECORD)
+    await trio.sleep(200)
+    assert len(told(logged, "statistics.crashed")) == 2
+    assert desk.count == 1
+
+
+async def test_what_the_file_will_never_take_is_lost_and_counted(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise sqlite3.IntegrityError("NOT NULL constraint failed")
+
+    await desk.begin()
+    await trio.sleep(1.5)
+    with monkeypatch.context() as strict:
+        strict.setattr(Store, "write", refused)
+        desk.writer.note(RECORD)
+        await trio.sleep(1.5)
+    assert (desk.writer.lost, desk.writer.off) == (1, False)
+
+
+async def test_what_blocks_runs_in_a_thread_of_its_own_and_one_at_a_time() -> None:
+    thread, running, most = writing.own_thread(), 0, 0
+    ours = threading.get_ident()
+
+    def work() -> None:
+        nonlocal running, most
+        assert threading.get_ident() != ours
+        running += 1
+        most = max(most, running)
+        running -= 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(thread, work)
+    assert most == 1
