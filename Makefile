@@ -54,7 +54,7 @@ pyz: .venv/.run ## dist/uniapi.pyz: everything in one file, for any Python 3.11 
 	@$(PY) conf/build_pyz.py $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv bench/.litellm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "uniapi needs Python 3.11 or newer; name one with: make PYTHON=python3.12")'
