@@ -13,8 +13,8 @@ the race is over.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Literal, TypeAlias
@@ -30,6 +30,9 @@ from uniapi.routing.walk import Attempt, Step, Walk
 # Batches the writer may lag behind before the upstream is no longer read. A batch is one read,
 # at most 64 KiB for all but giant events.
 _LAG: Final = 8
+
+# Made once: naming the type costs as much as the channel.
+_open_batches: Final = trio.open_memory_channel[Batch]
 
 Why: TypeAlias = Literal["", "hedge", "rescue"]
 
@@ -65,14 +68,16 @@ class _Ring:
 
     Attributes:
         live: those that have neither committed nor failed.
-        won: one has committed.
+        won: one has committed, or nobody wants that any more.
 
     It does not know the winner: each leg knows its ring, and would wait for the collector.
     """
 
-    report: trio.MemorySendChannel[Leg]
     live: list[Leg] = field(default_factory=list)
     won: bool = False
+    _reports: deque[Leg] = field(default_factory=deque)
+    _news: trio.Event | None = None
+    _over: bool = False
 
     def claim(self, leg: Leg) -> bool:
         """Be the one that commits; False when another was first."""
@@ -83,8 +88,33 @@ class _Ring:
         for loser in self.live:
             if loser.failure is None and loser.ended_at is None:
                 loser.drop()
-        self.report.send_nowait(leg)
+        self.report(leg)
         return True
+
+    def report(self, leg: Leg) -> None:
+        """Say that a leg has committed, or has ended without."""
+        if self._over:
+            return
+        self._reports.append(leg)
+        if self._news is not None:
+            self._news.set()
+
+    async def heard(self) -> Leg:
+        """The next leg to report."""
+        while not self._reports:
+            self._news = trio.Event()
+            await self._news.wait()
+        return self._reports.popleft()
+
+    def heard_now(self) -> Leg | None:
+        """A leg that has reported; None when none has."""
+        return self._reports.popleft() if self._reports else None
+
+    def give_up(self) -> None:
+        """The race is over: whoever still runs must not commit."""
+        self.won = self._over = True
+        self.live.clear()
+        self._reports.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -160,8 +190,7 @@ class Leg:
             self._send.close()
             self.closed.set()
             if not self.committed:
-                with suppress(trio.BrokenResourceError):  # the race itself was given up
-                    self._ring.report.send_nowait(self)
+                self._ring.report(self)
 
     async def _out_of_time(self) -> None:
         failure = self.patience.expired()
@@ -201,9 +230,7 @@ async def run_race(
         The leg that committed, or None when the walk or the time is at its end; the walk has the
         failures.
     """
-    # One report a leg, at most ten legs.
-    report_send, report = trio.open_memory_channel[Leg](inf)
-    ring = _Ring(report_send)
+    ring = _Ring()
 
     def start(step: Step, why: Why) -> None:
         leg = _leg(step.attempt, ring, deadline, why)
@@ -221,7 +248,7 @@ async def run_race(
                 if step.delay > 0:
                     await trio.sleep(step.delay)
                 start(step, why)
-            leg = await _heard(report, ring.live, hedging, deadline)
+            leg = await _heard(ring, hedging, deadline)
             if leg is None:
                 assert hedging is not None  # noqa: S101 - nobody else ends the wait early
                 step = hedging.ask(walk, trio.current_time())
@@ -234,29 +261,20 @@ async def run_race(
                 ring.live.remove(leg)
                 _fail(leg, walk)
     finally:
-        ring.live.clear()
-        report.close()
+        ring.give_up()
 
 
-async def _heard(
-    report: trio.MemoryReceiveChannel[Leg],
-    live: Sequence[Leg],
-    hedging: Hedging | None,
-    deadline: float,
-) -> Leg | None:
+async def _heard(ring: _Ring, hedging: Hedging | None, deadline: float) -> Leg | None:
     """The next leg to commit or fail; None when it is time to hedge."""
     due = inf
-    if hedging is not None and len(live) == 1:
-        wait = hedging.delay(live[0].attempt)
-        due = inf if wait is None else live[0].started_at + wait
-    if due >= deadline:
-        return await report.receive()
+    if hedging is not None and len(ring.live) == 1:
+        wait = hedging.delay(ring.live[0].attempt)
+        due = inf if wait is None else ring.live[0].started_at + wait
+    if due >= deadline or due == inf:
+        return await ring.heard()
     with trio.move_on_at(due):
-        return await report.receive()
-    try:
-        return report.receive_nowait()  # it has reported in the same instant
-    except trio.WouldBlock:
-        return None
+        return await ring.heard()
+    return ring.heard_now()  # it may have reported in the same instant
 
 
 async def _settle(ring: _Ring, winner: Leg, walk: Walk, hedging: Hedging | None) -> None:
@@ -283,7 +301,7 @@ def _fail(leg: Leg, walk: Walk) -> None:
 
 
 def _leg(attempt: Attempt, ring: _Ring, deadline: float, why: Why) -> Leg:
-    send, receive = trio.open_memory_channel[Batch](_LAG)
+    send, receive = _open_batches(_LAG)
     now = trio.current_time()
     # The scope exists before its task does: a deadline in the same tick finds it.
     patience = Patience(attempt.timeouts, now, deadline)

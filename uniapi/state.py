@@ -119,6 +119,9 @@ class Discovery:
     reason: str = ""
 
 
+_UNHEARD = Discovery()
+
+
 class State:
     """The memory of the gateway: one object per process, for the event loop's thread only."""
 
@@ -127,6 +130,8 @@ class State:
         self._pools: dict[str, int] = {}
         self._channels: dict[tuple[str, str], Cooldown] = {}
         self._keys: dict[tuple[str, str], Cooldown] = {}
+        self._tired: Counter[str] = Counter()  # providers by how many of their keys are in _keys
+        self._worked_out: tuple[Config | None, dict[tuple[str, ...], object]] = (None, {})
         self._meters: dict[Bucket, Meter] = {}
         self._discoveries: dict[str, Discovery] = {}
         self.counters: Counter[str] = Counter()
@@ -214,7 +219,13 @@ class State:
 
     def cool_key(self, provider: str, digest: str, now: float, seconds: float) -> None:
         """Let one key of a provider rest, for all its models; as `cool_channel`."""
+        before = len(self._keys)
         _cool(self._keys, (provider, digest), now, seconds)
+        self._tired[provider] += len(self._keys) - before
+
+    def keys_rested(self, provider: str) -> bool:
+        """Whether any key of this provider has rested and was not heard of since."""
+        return self._tired[provider] > 0
 
     def key_cooldown(self, provider: str, digest: str, now: float) -> float:
         """Seconds a provider's key has still to rest; 0 when it is awake."""
@@ -222,7 +233,9 @@ class State:
 
     def wake_key(self, provider: str, digest: str, started: float) -> None:
         """As `wake_channel`, for a provider's key."""
+        before = len(self._keys)
         _wake(self._keys, (provider, digest), started)
+        self._tired[provider] += len(self._keys) - before
 
     # Rate limits
 
@@ -269,23 +282,35 @@ class State:
 
     # Models
 
+    def worked_out(self, config: Config) -> dict[tuple[str, ...], object]:
+        """A place for what follows from this configuration and the listings of the moment.
+
+        It is another, empty one as soon as either changes.
+        """
+        if self._worked_out[0] is not config:
+            self._worked_out = (config, {})
+        return self._worked_out[1]
+
     def discovery(self, provider: str) -> Discovery:
         """What is known of this provider's listing; pending until somebody says otherwise."""
-        return self._discoveries.get(provider, Discovery())
+        return self._discoveries.get(provider, _UNHEARD)
 
     def discovery_pending(self, provider: str) -> None:
         """Forget this provider's listing: it is being asked for the first time, or is another."""
-        self._discoveries[provider] = Discovery()
+        self._heard(provider, Discovery())
 
     def discovered(self, provider: str, models: tuple[ModelName, ...]) -> None:
         """The provider answered with its models."""
-        self._discoveries[provider] = Discovery(DiscoveryStatus.READY, models)
+        self._heard(provider, Discovery(DiscoveryStatus.READY, models))
 
     def discovery_failed(self, provider: str, reason: str) -> None:
         """The provider could not be asked; what it said before is kept."""
-        self._discoveries[provider] = replace(
-            self.discovery(provider), status=DiscoveryStatus.FAILED, reason=reason
-        )
+        before = self.discovery(provider)
+        self._heard(provider, replace(before, status=DiscoveryStatus.FAILED, reason=reason))
+
+    def _heard(self, provider: str, discovery: Discovery) -> None:
+        self._discoveries[provider] = discovery
+        self._worked_out = (None, {})
 
     def models(self, provider: Provider) -> tuple[ModelName, ...]:
         """A provider's models: the configured ones, else the discovered ones, else none."""
@@ -314,6 +339,7 @@ class State:
         self._pools = {name: n for name, n in self._pools.items() if name in providers}
         self._channels = {at: c for at, c in self._channels.items() if at[0] in providers}
         self._keys = {at: c for at, c in self._keys.items() if at in pools}
+        self._tired = Counter(provider for provider, _ in self._keys)
         owners = {
             (Scope.SERVER, "", ""),
             *((Scope.CLIENT, digest, "") for digest in keys),

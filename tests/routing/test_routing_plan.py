@@ -246,7 +246,7 @@ def lead_keys(desk: Desk, count: int) -> list[str]:
 
 
 def test_keys_take_turns() -> None:
-    desk = Desk(provider("a", "k1", "k2", "k3", "k1"), keys=(client(),))
+    desk = Desk(provider("a", "k1", "k2", "k3"), keys=(client(),))
     assert lead_keys(desk, 4) == ["k1", "k2", "k3", "k1"]
     assert len(desk.plan().slots[0].keys) == 3
 

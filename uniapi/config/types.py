@@ -261,7 +261,7 @@ class Provider:
     Attributes:
         name: any text; what rules put before their first slash.
         base_url: as written, or None when `project_id`, `cf_account_id` or the engine implies it.
-        keys: the provider's own API keys; empty sends no key.
+        keys: the provider's own API keys, each once; empty sends no key.
         models: None asks the provider (`discovery`).
         engine: the wire dialect when the user forces one, else None: inferred from `base_url`.
         tools: False strips tools and the history of their use.

@@ -62,9 +62,10 @@ class Choice:
             events.append(Text(content, self._number))
         if "tool_calls" in message:
             mended |= self._tool_calls(message, events)
-        extra: JsonObject = {k: v for k, v in message.items() if v and k not in _MODELLED}
-        if extra:
-            events.append(Extra(extra, choice=self._number))
+        if not message.keys() <= _MODELLED:
+            extra: JsonObject = {k: v for k, v in message.items() if v and k not in _MODELLED}
+            if extra:
+                events.append(Extra(extra, choice=self._number))
         return mended
 
     def beside(self, choice: JsonObject, events: list[Event]) -> None:

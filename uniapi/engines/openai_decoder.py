@@ -153,11 +153,16 @@ class OpenAIDecoder:
                 values.number(answer, "created") or default.created,
             )
             events.append(self._start)
+        start = self._start
+        created = values.number(answer, "created")
+        model = values.text(answer, "model")
+        if created and model and answer.get("id") == start.id and answer.get("object") == name:
+            return False
         right: JsonObject = {
-            "id": self._start.id,
+            "id": start.id,
             "object": name,
-            "created": values.number(answer, "created") or self._start.created,
-            "model": values.text(answer, "model") or self._start.model,
+            "created": created or start.created,
+            "model": model or start.model,
         }
         wrong = {key: value for key, value in right.items() if answer.get(key) != value}
         answer.update(wrong)

@@ -73,12 +73,28 @@ ENGINES: Final = collected()
 _BY_NAME: Final = by_name(ENGINES)
 
 
+# By the provider as an object, which is kept so that its id is nobody else's meanwhile.
+_chosen: dict[tuple[int, str], tuple[Provider, Engine | None]] = {}
+_MOST: Final = 10_000
+
+
 def engine_for(provider: Provider, upstream: str) -> Engine | None:
     """The engine the provider names, else the one with the strongest claim; None for none.
 
     A claim rests on `base_url` and the credentials, never on the model's name, except where one
-    provider serves several dialects.
+    provider serves several dialects. Asked for every attempt, so the answer is kept.
     """
+    kept = _chosen.get((id(provider), upstream))
+    if kept is not None:
+        return kept[1]
+    if len(_chosen) >= _MOST:
+        _chosen.clear()
+    engine = _choose(provider, upstream)
+    _chosen[id(provider), upstream] = (provider, engine)
+    return engine
+
+
+def _choose(provider: Provider, upstream: str) -> Engine | None:
     if provider.engine == "vertex":
         return _BY_NAME["vertex-claude" if is_claude(upstream) else "vertex-gemini"]
     if provider.engine is not None:

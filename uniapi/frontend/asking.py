@@ -54,10 +54,11 @@ class Asking:
             ApiError: nobody is there to ask.
         """
         gateway, config, ask = self.gateway, self.config, self.ask
-        with trio.move_on_at(self.deadline.at) as in_time:
-            await heard_of(gateway, config, self.key, ask.model)
+        if unheard := pending(config, gateway.state, self.key, ask.model):
+            with trio.move_on_at(self.deadline.at):
+                await gateway.discovery.wait(unheard, _DISCOVERY_WAIT)
         now = trio.current_time()
-        if in_time.cancelled_caught:
+        if now >= self.deadline.at:
             raise self.deadline.missed((), now)
         plan = make_plan(config, gateway.state, self.key, ask, now, gateway.rng)
         if refusal := plan.refusal():

@@ -61,13 +61,46 @@ class Group:
 Node: TypeAlias = Leaf | Group
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a key's rules make of a model; found once, and kept until config or listings change.
+
+    Attributes:
+        nodes: see `expand`.
+        pending: see `pending`.
+    """
+
+    nodes: tuple[Node, ...]
+    pending: tuple[str, ...]
+
+
+_MOST = 10_000  # ways that are kept: keys times models that exist, as the configuration has them
+
+
+def way(config: Config, state: State, key: ClientKey, model: str) -> Way:
+    """Where this model leads for this key. What leads nowhere is not kept: strangers invent it."""
+    kept = state.worked_out(config)
+    match kept.get((key.id, model)):
+        case Way() as found:
+            return found
+        case _:
+            pass
+    unheard = tuple(dict.fromkeys(_pending(config, state, key, model, frozenset())))
+    made = Way(_expand(config, state, key, model, frozenset()), unheard)
+    if made.nodes:
+        if len(kept) >= _MOST:
+            kept.clear()
+        kept[key.id, model] = made
+    return made
+
+
 def expand(config: Config, state: State, key: ClientKey, model: str) -> tuple[Node, ...]:
     """The units this key has for this model: rule order, then provider order. Empty: no such model.
 
     An explicit `provider/model` is routed even while the provider's own listing is missing, under
     the name as it stands: the rule is a promise that the model exists.
     """
-    return _expand(config, state, key, model, frozenset())
+    return way(config, state, key, model).nodes
 
 
 def leaves(nodes: tuple[Node, ...]) -> Iterator[Channel]:
@@ -92,7 +125,7 @@ def pending(config: Config, state: State, key: ClientKey, model: str) -> tuple[s
 
     Worth waiting for a little when `expand` found nothing.
     """
-    return tuple(dict.fromkeys(_pending(config, state, key, model, frozenset())))
+    return way(config, state, key, model).pending
 
 
 def _expand(

@@ -118,7 +118,7 @@ def make_plan(
             Slot(
                 channel=channel,
                 keys=_keys(state, channel, now, rng, leads=place == 0),
-                timeouts=timeouts.resolve(config, channel, ask.model, ask, key.role),
+                timeouts=_timeouts(config, state, channel, ask, key.role),
                 cooldown_left=fit[_id(channel)],
                 via=via,
             )
@@ -130,6 +130,22 @@ def make_plan(
         model=ask.model,
         algorithm=key.preferences.algorithm,
     )
+
+
+def _timeouts(
+    config: Config, state: State, channel: Channel, ask: Ask, role: str | None
+) -> Timeouts:
+    """What limits an attempt; worked out once, unless a policy looks at the request itself."""
+    if timeouts.depends(config, channel):
+        return timeouts.resolve(config, channel, ask.model, ask, role)
+    kept, at = state.worked_out(config), ("timeouts", *_id(channel), ask.model)
+    match kept.get(at):
+        case Timeouts() as found:
+            return found
+        case _:
+            made = timeouts.resolve(config, channel, ask.model)
+            kept[at] = made
+            return made
 
 
 def _id(channel: Channel) -> ChannelId:
@@ -237,10 +253,12 @@ def _keys(
         return (None,)
     if len(pool) == 1:
         return pool
-    rests = {key: state.key_cooldown(provider.name, key.digest, now) for key in pool}
-    awake = tuple(key for key in pool if rests[key] == 0)
-    if not awake:
-        return (min(pool, key=lambda key: rests[key]),)
+    awake = pool
+    if state.keys_rested(provider.name):
+        rests = {key: state.key_cooldown(provider.name, key.digest, now) for key in pool}
+        awake = tuple(key for key in pool if rests[key] == 0)
+        if not awake:
+            return (min(pool, key=lambda key: rests[key]),)
     match provider.preferences.api_key_schedule_algorithm:
         case KeySchedule.FIXED_PRIORITY:
             return awake

@@ -65,6 +65,9 @@ class Rest:
         return f"cools for another {self.seconds:.1f} s"
 
 
+_AWAKE = Rest()
+
+
 def sift(
     state: State, channels: Mapping[ChannelId, Channel], ask: Ask, now: float
 ) -> tuple[Mapping[ChannelId, float], tuple[Skipped, ...]]:
@@ -97,28 +100,35 @@ def _standing(state: State, channel: Channel, ask: Ask, now: float) -> Rest | Sk
     if refused is not None:
         return refused
     provider, upstream = channel.provider.name, channel.upstream
-    denials = {key: _denial(state, channel, key, ask, now) for key in pool(channel)}
-    keys = [key for key, denial in denials.items() if denial is None]
-    if not keys:
-        soonest = min(
-            (denial for denial in denials.values() if denial is not None),
-            key=lambda denial: denial.wait or 0.0,
-        )
-        return Skipped.by(channel, soonest)
-    rests = (0.0 if key is None else state.key_cooldown(provider, key.digest, now) for key in keys)
-    seconds = max(state.channel_cooldown(provider, upstream, now), min(rests))
-    return Rest(seconds, tried=state.on_trial(provider, upstream, now))
+    keys: Sequence[Secret | None] = pool(channel)
+    if channel.provider.preferences.api_key_rate_limit is not None:
+        denials = {key: _denial(state, channel, key, ask, now) for key in keys}
+        keys = [key for key, denial in denials.items() if denial is None]
+        if not keys:
+            soonest = min(
+                (denial for denial in denials.values() if denial is not None),
+                key=lambda denial: denial.wait or 0.0,
+            )
+            return Skipped.by(channel, soonest)
+    seconds = state.channel_cooldown(provider, upstream, now)
+    if state.keys_rested(provider):  # seldom; a provider may have hundreds of keys
+        rests = (0.0 if k is None else state.key_cooldown(provider, k.digest, now) for k in keys)
+        seconds = max(seconds, min(rests))
+    tried = state.on_trial(provider, upstream, now)
+    return Rest(seconds, tried=tried) if seconds or tried else _AWAKE
 
 
-def pool(channel: Channel) -> Sequence[Secret | None]:
-    """A provider's keys, each once; (None,) sends no key."""
-    return tuple(dict.fromkeys(channel.provider.keys)) or (None,)
+def pool(channel: Channel) -> tuple[Secret | None, ...]:
+    """A provider's keys; (None,) sends no key."""
+    return channel.provider.keys or (None,)
 
 
 def with_room(state: State, channel: Channel, now: float) -> tuple[Secret | None, ...]:
     """Those of a channel's keys that are not at their rate limit."""
-    ask = Ask(channel.name)
     keys = pool(channel)
+    if channel.provider.preferences.api_key_rate_limit is None:
+        return keys
+    ask = Ask(channel.name)
     return tuple(key for key in keys if _denial(state, channel, key, ask, now) is None)
 
 

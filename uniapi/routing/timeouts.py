@@ -34,6 +34,12 @@ class Timeouts:
     connect: float = CONNECT
 
 
+def depends(config: Config, channel: Channel) -> bool:
+    """Whether the limits depend on more of a request than the names of its model."""
+    own = channel.provider.preferences.timeout_policy
+    return own is not None or config.preferences.timeout_policy is not None
+
+
 def resolve(
     config: Config,
     channel: Channel,

@@ -63,6 +63,10 @@ class ResponseBody(httpx.AsyncByteStream):
                 raise self._failure or StopAsyncIteration
             await self._read(connection)
 
+    def over(self) -> bool:
+        """Whether the connection has gone back already."""
+        return self._connection is None
+
     async def aclose(self) -> None:
         """Be done with it; closes the connection unless the end has been read."""
         if self._connection is not None:
@@ -119,6 +123,10 @@ class InflatedBody(httpx.AsyncByteStream):
         except InflateError as error:
             await self._body.aclose()
             raise httperrors.malformed(error) from error
+
+    def over(self) -> bool:
+        """Whether the connection has gone back already."""
+        return self._body.over()
 
     async def aclose(self) -> None:
         """Be done with it."""

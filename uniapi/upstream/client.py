@@ -44,9 +44,12 @@ class Answer:
     headers: Mapping[str, str]
     body: AsyncIterator[bytes]
     _close: Callable[[], Awaitable[None]]
+    _over: Callable[[], bool]
 
     async def aclose(self) -> None:
         """Hang up; at once when the body was not read to its end. Works in a cancelled task."""
+        if self._over():
+            return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _HANG_UP):
             await self._close()
 
@@ -93,7 +96,8 @@ class Client:
             request = self._heads.outgoing(call.method, call.url, call.headers, call.body)
             reply = await self._direct.send(request)
             headers = _by_name(reply.headers)
-            return Answer(reply.head.status_code, headers, reply.body, reply.body.aclose)
+            body = reply.body
+            return Answer(reply.head.status_code, headers, body, body.aclose, body.over)
         return await self._send_by(self._proxy(proxy), call)
 
     async def _send_by(self, transport: httpx.AsyncBaseTransport, call: Call) -> Answer:
@@ -111,7 +115,7 @@ class Client:
         stream = response.aiter_bytes() if encoded else response.stream
         assert isinstance(stream, AsyncIterable)  # noqa: S101 - an async transport's always is
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, aiter(stream), response.aclose)
+        return Answer(response.status_code, headers, aiter(stream), response.aclose, lambda: False)
 
     async def sweep(self) -> int:
         """Close direct connections that have been idle too long; how many that were."""
