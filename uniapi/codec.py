@@ -13,7 +13,6 @@ import math
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from json.scanner import make_scanner
 from typing import Any, Final, NoReturn, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -35,10 +34,13 @@ def _held(digits: str) -> float:
     return _Huge(number) if math.isinf(number) else number
 
 
-_SCAN: Final = make_scanner(json.JSONDecoder(parse_constant=_refuse_constant))
-_SCAN_HELD: Final = make_scanner(
-    json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_held)
-)
+def _scanner(**options: Any) -> Any:  # noqa: ANN401 - untyped in the standard library
+    decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, **options)
+    return decoder.scan_once
+
+
+_SCAN: Final = _scanner()
+_SCAN_HELD: Final = _scanner(parse_float=_held)
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
 )

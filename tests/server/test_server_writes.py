@@ -7,11 +7,12 @@ import trio
 import trio.testing
 
 from uniapi.server.stream import ClientStream
+from uniapi.tcp import Tcp
 
 
-def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+def pair() -> tuple[Tcp, Tcp]:
     ours, theirs = trio.socket.socketpair()
-    return trio.SocketStream(ours), trio.SocketStream(theirs)
+    return Tcp(trio.SocketStream(ours)), Tcp(trio.SocketStream(theirs))
 
 
 async def test_what_the_system_takes_is_sent_without_waiting() -> None:

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
+from uniapi.tcp import Tcp
 from uniapi.upstream import network as network_module
 from uniapi.upstream.network import TcpNetwork, client_context, probe
 from uniapi.upstream.transport import Transport
@@ -200,7 +201,7 @@ async def test_an_idle_tls_connection_which_the_server_closed_is_not_used(
 
 async def test_a_socket_is_readable_once_something_came_or_it_ended() -> None:
     ours, theirs = trio.socket.socketpair()
-    async with trio.SocketStream(ours) as stream, trio.SocketStream(theirs) as peer:
+    async with Tcp(trio.SocketStream(ours)) as stream, trio.SocketStream(theirs) as peer:
         readable = probe(stream)
         assert not readable()
         await peer.send_all(b"x")

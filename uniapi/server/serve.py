@@ -18,6 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from uniapi.errors import ApiError
 from uniapi.server.accept import Listener, accept
 from uniapi.server.connection import Address, Application, Connection
+from uniapi.tcp import Tcp
 
 GRACE: Final = 30.0  # seconds for streams to finish after SIGTERM
 _BACKLOG: Final = 1024
@@ -154,9 +155,9 @@ class Server:
         if len(self._connections) >= self._most:
             await _turn_away(stream)
             return
-        transport: trio.abc.Stream = stream
+        transport: trio.abc.Stream = Tcp(stream)
         if context is not None:
-            transport = trio.SSLStream(stream, context, server_side=True)
+            transport = trio.SSLStream(transport, context, server_side=True)
         await self.serve_transport(transport, client=client, server=server)
 
     async def serve_transport(

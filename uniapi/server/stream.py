@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import Final, TypeAlias
 
 import trio
+
+from uniapi.tcp import Tcp
 
 WRITE_TIMEOUT: Final = 60.0  # seconds a client may take none of what is sent to it
 _CLOSE_TIMEOUT: Final = 1.0  # seconds for TLS to say goodbye
@@ -33,12 +34,10 @@ class ClientStream:
         that a small piece of a stream cost. An error is left to `send_all`, which meets it again.
         """
         match self._transport:
-            case trio.SocketStream(socket=socket) if not self._ended:
-                with suppress(OSError):
-                    return data[os.write(socket.fileno(), data) :]
+            case Tcp() as tcp if not self._ended:
+                return bytes(tcp.send_now(data))
             case _:
-                pass
-        return data
+                return data
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break the stream when the client does not take it in time.
@@ -79,7 +78,7 @@ class ClientStream:
     async def send_eof(self) -> bool:
         """Say that nothing more will be sent; False where the transport cannot say it."""
         match self._transport:
-            case trio.SocketStream() | trio.StapledStream():
+            case trio.abc.HalfCloseableStream():
                 with suppress(
                     trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
                 ):

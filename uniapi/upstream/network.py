@@ -18,6 +18,8 @@ from typing import Protocol, runtime_checkable
 import certifi
 import trio
 
+from uniapi.tcp import Tcp
+
 
 class Network(Protocol):
     """Opens streams to providers."""
@@ -59,7 +61,7 @@ class TcpNetwork:
 
     async def connect_to(self, address: str, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
         """As `connect`, to an address that was looked up elsewhere; TLS still proves `host`."""
-        tcp = await trio.open_tcp_stream(address, port)
+        tcp = Tcp(await trio.open_tcp_stream(address, port))
         if not tls:
             return tcp
         try:
@@ -107,7 +109,7 @@ def probe(stream: trio.abc.Stream) -> Callable[[], bool]:
         case trio.SSLStream():
             below = probe(stream.transport_stream)
             return lambda: stream.pending() > 0 or below()
-        case trio.SocketStream():
+        case Tcp():
             return lambda: _socket_readable(stream.socket.fileno())
         case Probed():
             return stream.readable
