@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "meter": {"config.types"},
     "waits": set(),
     "tcp": set(),
+    "ids": set(),
     "state": {"config.types", "meter", "waits"},
     "routing": {"errors", "config.types", "state"},
     "patience": {"errors", "routing"},
@@ -37,12 +38,12 @@ ALLOWED: dict[str, set[str]] = {
     "stats": {"config.types", "state"},
     "upstream": {
         "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
-        "state", "race", "tcp", "__init__",
+        "state", "race", "tcp", "ids", "__init__",
     },
     "frontend": {
         "codec", "errors", "events", "chat", "multipart", "relay", "splice", "duration",
         "config.types", "config.masked", "state", "routing", "race", "upstream", "explain",
-        "stats", "__init__",
+        "stats", "ids", "__init__",
     },
     "server": {"errors", "tcp"},
     "log": set(),

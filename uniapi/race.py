@@ -31,6 +31,7 @@ from uniapi.routing.walk import Attempt, Step, Walk
 # at most 64 KiB for all but giant events.
 _LAG: Final = 8
 
+_NOTED: Final = frozenset({Start, Finish, Usage, StreamFailed})
 # Made once: naming the type costs as much as the channel.
 _open_batches: Final = trio.open_memory_channel[Batch]
 
@@ -49,6 +50,8 @@ class Tally:
     def note(self, batch: Batch) -> None:
         """Remember what a later reader wants to know."""
         for event in batch.events:
+            if type(event) not in _NOTED:
+                continue
             match event:
                 case Start():
                     self.model = event.model
@@ -131,6 +134,7 @@ class Leg:
         committed: output of it reaches the client.
         dropped: nobody wants its answer any more.
         started_at, first_at, ended_at: on trio's clock, in seconds; None when not yet.
+        handed: batches handed on; who reads them can tell without asking whether there are more.
         closed: set when the upstream has been hung up on and nothing of the task is left.
     """
 
@@ -147,6 +151,7 @@ class Leg:
     dropped: bool = False
     first_at: float | None = None
     ended_at: float | None = None
+    handed: int = 0
     closed: trio.Event = field(default_factory=trio.Event)
 
     def fail(self, failure: Failure) -> None:
@@ -171,6 +176,7 @@ class Leg:
                 await trio.sleep_forever()  # dropped by the winner: this is where it ends
             self.committed = True
         self.tally.note(batch)
+        self.handed += 1
         try:
             self._send.send_nowait(batch)
         except trio.WouldBlock:
@@ -197,6 +203,7 @@ class Leg:
         if self.committed:
             last = Batch((StreamFailed(failure),))
             self.tally.note(last)
+            self.handed += 1
             await self._send.send(last)
         else:
             self.fail(failure)

@@ -54,6 +54,7 @@ class Answering:
     failure: Failure | None = None
     _said: list[str] = field(default_factory=list)
     _size: int = 0
+    _received: int = 0
     _parts: list[Usage] = field(default_factory=list)
     _splice: Splice | None = None
 
@@ -61,7 +62,9 @@ class Answering:
         """The next batch, without failures; None when nothing more comes. May be cancelled."""
         while self.failure is None:
             try:
-                batch = self._taken(await self.leg.batches.receive())
+                received = await self.leg.batches.receive()
+                self._received += 1
+                batch = self._taken(received)
             except trio.EndOfChannel:
                 return None
             if batch is not None:
@@ -70,11 +73,14 @@ class Answering:
 
     def ready(self) -> Batch | None:
         """A batch that has come already; None when there is none."""
-        while self.failure is None:
+        # An exception for each batch that is not there would cost as much as the channel.
+        while self.failure is None and self._received < self.leg.handed:
             try:
-                batch = self._taken(self.leg.batches.receive_nowait())
+                received = self.leg.batches.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 return None
+            self._received += 1
+            batch = self._taken(received)
             if batch is not None:
                 return batch
         return None
@@ -95,6 +101,7 @@ class Answering:
         if usage := self.leg.tally.usage:
             self._parts.append(usage)
         self.leg, self.failure, self._splice = winner, None, Splice(said)
+        self._received = 0
         return True
 
     def _taken(self, batch: Batch) -> Batch | None:
@@ -122,8 +129,8 @@ class Answering:
         """Remember what the client gets; what is more than text cannot be gone on with."""
         for event in events:
             match event:
-                case Text(choice=0):
-                    self._say(event.text)
+                case Text(text, 0):
+                    self._say(text)
                 case Start() | Finish() | Usage():
                     pass
                 case _:

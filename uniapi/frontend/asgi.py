@@ -7,7 +7,6 @@ response exists, and there a framework's handler is not cancelled when the clien
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
@@ -15,6 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import trio
 
 from uniapi.errors import ApiError
+from uniapi.ids import fresh
 from uniapi.stats.record import Record
 
 # ASGI messages are what the server makes them; past this file nobody sees one.
@@ -91,7 +91,7 @@ class Request:
             path=scope["path"].rstrip("/") or "/",
             headers=headers,
             query=scope["query_string"],
-            id=given.decode() if sane else f"req-{secrets.token_hex(12)}",
+            id=given.decode() if sane else fresh("req-"),
             client=str(peer[0]) if peer else "",
             receive=receive,
             streams_share=scope["http_version"] == "2",

@@ -46,7 +46,17 @@ class Turn:
         closed: the client has gone, or the turn is over: what is still said goes nowhere.
     """
 
-    __slots__ = ("_ended", "_head", "_last", "_put", "_silent", "_started", "_wire", "closed")
+    __slots__ = (
+        "_chunked",
+        "_ended",
+        "_head",
+        "_last",
+        "_put",
+        "_silent",
+        "_started",
+        "_wire",
+        "closed",
+    )
 
     def __init__(self, wire: Wire, *, last: bool) -> None:
         """`last` closes the connection after the answer."""
@@ -54,6 +64,7 @@ class Turn:
         self._last = last
         self._put: Put | None = None
         self._head = b""  # goes out with what follows it
+        self._chunked = False
         self._started = False
         self._silent = False
         self._ended = False
@@ -104,12 +115,14 @@ class Turn:
         if self._last:
             head.append((b"connection", b"close"))
         self._head = self._wire.encoded(h11.Response(status_code=status, headers=head))
+        # A word of h11's own: it comes where no length was given, and the client knows chunks.
+        self._chunked = b"\r\nTransfer-Encoding: chunked\r\n" in self._head
 
     async def _send_body(self, body: bytes, more: bool) -> None:
         wire = self._wire
         data, self._head = self._head, b""
         if body and not self._silent:
-            data += wire.encoded(h11.Data(data=body))
+            data += self._framed(body)
         if not more:
             data += wire.encoded(h11.EndOfMessage())
             self._ended = True
@@ -117,6 +130,12 @@ class Turn:
             await wire.write(data)
         if not more:
             await wire.over()
+
+    def _framed(self, body: bytes) -> bytes:
+        """A part of the body as the head said it would come; h11 minds all but the chunks."""
+        if self._chunked:
+            return b"%x\r\n%b\r\n" % (len(body), body)
+        return self._wire.encoded(h11.Data(data=body))
 
     async def _finish(self) -> None:
         """The application has ended; without an answer that is an error, and told as one."""

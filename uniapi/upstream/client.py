@@ -38,17 +38,18 @@ class Answer:
         status: HTTP status.
         headers: by lower-case name.
         body: the bytes, one item a read, not compressed; raises what `send` raises.
+        over: whether the connection has gone back already, its answer read.
     """
 
     status: int
     headers: Mapping[str, str]
     body: AsyncIterator[bytes]
+    over: Callable[[], bool]
     _close: Callable[[], Awaitable[None]]
-    _over: Callable[[], bool]
 
     async def aclose(self) -> None:
         """Hang up; at once when the body was not read to its end. Works in a cancelled task."""
-        if self._over():
+        if self.over():
             return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _HANG_UP):
             await self._close()
@@ -97,7 +98,7 @@ class Client:
             reply = await self._direct.send(request)
             headers = _by_name(reply.headers)
             body = reply.body
-            return Answer(reply.head.status_code, headers, body, body.aclose, body.over)
+            return Answer(reply.head.status_code, headers, body, body.over, body.aclose)
         return await self._send_by(self._proxy(proxy), call)
 
     async def _send_by(self, transport: httpx.AsyncBaseTransport, call: Call) -> Answer:
@@ -115,7 +116,7 @@ class Client:
         stream = response.aiter_bytes() if encoded else response.stream
         assert isinstance(stream, AsyncIterable)  # noqa: S101 - an async transport's always is
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, aiter(stream), response.aclose, lambda: False)
+        return Answer(response.status_code, headers, aiter(stream), lambda: False, response.aclose)
 
     async def sweep(self) -> int:
         """Close direct connections that have been idle too long; how many that were."""

@@ -8,7 +8,6 @@ be asked. What goes wrong after it is a `StreamFailed` at the end of the batches
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -24,6 +23,7 @@ from uniapi.engines.base import Call, Decoder, Engine, Media, Recipient
 from uniapi.errors import ApiError, Failure, Kind
 from uniapi.events import Batch, Start, StreamFailed
 from uniapi.framing import Framer, actual, framer
+from uniapi.ids import fresh
 from uniapi.race import Leg
 from uniapi.upstream.attempt import Line, end_in
 from uniapi.upstream.client import Answer
@@ -109,12 +109,14 @@ class _Conversation:
     async def read(self, engine: Engine, call: Call, answer: Answer) -> None:
         """Read the body to the end of the answer, which may come before the body's."""
         upstream = self.leg.attempt.channel.upstream
-        default = Start(f"chatcmpl-{secrets.token_hex(12)}", upstream, int(time.time()))
+        default = Start(fresh("chatcmpl-"), upstream, int(time.time()))
         frames: Framer | None = None
         decoder: Decoder | None = None
         while True:
-            complete = decoder is not None and decoder.complete()
-            data = await _next(answer.body, complete=complete)
+            if decoder is not None and decoder.complete():
+                data = await _last_words(answer.body)
+            else:
+                data = await anext(answer.body, None)
             if data is None:
                 break
             if frames is None or decoder is None:
@@ -127,7 +129,8 @@ class _Conversation:
                 continue
             batch = self._cleaned(decoder.feed(ready))
             if await self._take(batch, last=decoder.finished()):
-                await _drained(answer.body)
+                if not answer.over():
+                    await _drained(answer.body)
                 return
         if frames is None or decoder is None:
             await end_in(self.leg, Failure(Kind.EMPTY, "the provider sent an empty body", 502))
@@ -161,22 +164,13 @@ class _Conversation:
         return batch
 
 
-async def _next(body: AsyncIterator[bytes], *, complete: bool) -> bytes | None:
-    """The next read; None at the end of the body.
+async def _last_words(body: AsyncIterator[bytes]) -> bytes | None:
+    """What follows an answer that is complete; None at the end of the body.
 
-    An answer that is complete ends there: what would have followed is not waited for long, and a
-    connection that breaks then has broken nothing.
+    It is not waited for long, and a connection that breaks then has broken nothing.
     """
-    try:
-        if not complete:
-            return await anext(body)
-        with trio.move_on_after(_TAIL):
-            return await anext(body)
-    except StopAsyncIteration:
-        pass
-    except httpx.TransportError:
-        if not complete:
-            raise
+    with trio.move_on_after(_TAIL), suppress(StopAsyncIteration, httpx.TransportError):
+        return await anext(body)
     return None
 
 
