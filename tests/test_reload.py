@@ -581,13 +581,14 @@ async def test_listeners_hear_of_the_beginning_the_swap_and_the_end(
 
     scene.reloader.on_begin.append(lambda: heard.append("begin"))
     scene.reloader.on_reload.append(swapped)
+    scene.reloader.on_reject.append(lambda: heard.append("reject"))
     scene.reloader.on_end.append(lambda: heard.append("end"))
     await scene.wait_for(10)
     assert heard == []
     for text, told in (
         (config("b"), ["begin", "b", "end"]),
         (config("b") + "# a remark", ["begin", "end"]),
-        ("providers: [", ["begin", "end"]),
+        ("providers: [", ["begin", "reject", "end"]),
         (None, []),
     ):
         scene.write(text)
@@ -597,6 +598,10 @@ async def test_listeners_hear_of_the_beginning_the_swap_and_the_end(
     scene.reloader.ask()
     await scene.wait_for(10)
     assert heard == ["begin", "end"], "a signal is always answered"
+    heard.clear()
+    scene.write("providers: [")
+    await scene.wait_for(60)
+    assert heard == ["begin", "reject", "end"], "once, however long it stays"
 
 
 async def test_a_listener_that_fails_and_a_look_that_breaks_harm_nobody(

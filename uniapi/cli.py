@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -173,11 +173,27 @@ def check(argument: str | None, env: Mapping[str, str], *, strict: bool) -> int:
             "    fix: give a path, or start from conf/api.minimal.yaml\n"
         )
         return 1
-    sys.stdout.write(render(outcome.problems))
-    errors = sum(problem.severity is Severity.ERROR for problem in outcome.problems)
-    warnings = len(outcome.problems) - errors
+    problems = [*outcome.problems, *_forgotten(outcome, env)]
+    sys.stdout.write(render(problems))
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    warnings = len(problems) - errors
     sys.stdout.write(_summary(outcome, errors, warnings))
     return 1 if errors or (strict and warnings) else 0
+
+
+def _forgotten(outcome: Outcome, env: Mapping[str, str]) -> Iterator[Problem]:
+    """Budgets that begin anew at each start, as far as this environment is the gateway's."""
+    config = outcome.report.config if outcome.report else None
+    if config is None or outcome.place is None or database(env) is not None:
+        return
+    if keys := [key.id for key in config.keys if key.preferences.credits is not None]:
+        yield Problem(
+            Severity.WARNING,
+            outcome.place.name,
+            1,
+            f"credits without statistics: what {', '.join(keys)} spent is forgotten at each start",
+            "unset DISABLE_DATABASE",
+        )
 
 
 def _summary(outcome: Outcome, errors: int, warnings: int) -> str:

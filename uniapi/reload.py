@@ -50,6 +50,7 @@ class Reloader:
     Attributes:
         on_begin: called when a reload begins: a text is new, or a signal asked.
         on_reload: called with a new configuration in the instant it is put in place.
+        on_reject: called when a text could not be used, whenever the log is told.
         on_end: called when a reload that began is over, whatever came of it.
     """
 
@@ -70,6 +71,7 @@ class Reloader:
         """
         self.on_begin: list[Callable[[], None]] = []
         self.on_reload: list[Callable[[Config], None]] = []
+        self.on_reject: list[Callable[[], None]] = []
         self.on_end: list[Callable[[], None]] = []
         self._gateway = gateway
         self._watch = watch
@@ -137,6 +139,7 @@ class Reloader:
 
     def _reject(self, errors: Sequence[Problem]) -> None:
         log.error("config.rejected", problems=_lines(errors), kept=_KEPT)
+        _call(self.on_reject)
 
     async def _take(self, found: Look, by: str) -> None:
         """Read a text, and put its configuration in place if it has one."""

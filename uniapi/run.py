@@ -231,7 +231,9 @@ def _listen(
         reloader.on_reload.remove(demo_over)
         log.info("demo.over", host=bind.host, note="to listen elsewhere, start it again")
 
-    reloader.on_reload.append(lambda _: room.state.counters.update(config_reloads=1))
+    counters = room.state.counters
+    reloader.on_reload.append(lambda _: counters.update(config_reloads=1))
+    reloader.on_reject.append(lambda: counters.update(config_rejected=1))
     reloader.on_reload.append(room.budgets.follow)
     reloader.on_begin.append(begun)
     reloader.on_end.append(ended)

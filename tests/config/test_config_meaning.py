@@ -168,6 +168,12 @@ WARNINGS = [
     pytest.param(file("preferences: {proxy: 'http://<host>'}"), 6, "placeholder", "127.0.0.1"),
     pytest.param(file().replace("sk-provider", "[a-key, a-key]"), 4, "listed twice", "once"),
     pytest.param(file().replace("[gpt-4o,", "[gpt-4o: ,"), 5, "renamed to nothing", "colon"),
+    pytest.param(
+        file(key="preferences: {rate_limit: {gpt-4o: 15/min,1500/day}}"),
+        8,
+        '"1500/day" stands where a model is expected',
+        'quote it together with what stands before it: "15/min,1500/day"',
+    ),
     pytest.param(file(key="model: [all, gpt-4]"), 8, "a model that no provider has", "gpt-4o?"),
     pytest.param(file(key="model: [all, long-name]"), 8, "that no provider has", "write short"),
     pytest.param(file(key="model: [all, p]"), 8, "that no provider has", "write p/*"),

@@ -120,6 +120,22 @@ def test_check_makes_warnings_errors_when_strict(tmp_path: Path) -> None:
     assert ran(tmp_path, "check", str(path), "--strict")[0] == 1
 
 
+def test_check_warns_of_credits_that_a_restart_forgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, GOOD + "    preferences: {credits: 5}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISABLE_DATABASE", raising=False)
+    assert main(["check", "--strict"]) == 0
+    monkeypatch.setenv("DISABLE_DATABASE", "true")
+    assert main(["check", "--strict"]) == 1
+    said = capsys.readouterr().out
+    assert "api.yaml:1: warning: credits without statistics: " in said
+    assert "fix: unset DISABLE_DATABASE" in said
+    written(tmp_path, GOOD)
+    assert main(["check", "--strict"]) == 0
+
+
 def test_check_without_anything_to_check_is_1(tmp_path: Path) -> None:
     status, out, _ = ran(tmp_path, "check")
     assert status == 1

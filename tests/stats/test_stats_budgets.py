@@ -18,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.kit.records import DAY, RECORD, TODAY, records
 from uniapi.config.types import ClientKey, Config, KeyPreferences, Secret
-from uniapi.stats.budgets import _MOST, _QUARTER, Budgets
+from uniapi.stats.budgets import _GONE, _MOST, _QUARTER, Budgets
 from uniapi.stats.reader import Reader
 from uniapi.stats.record import Record
 from uniapi.stats.store import Store
@@ -148,6 +148,20 @@ def test_years_of_requests_take_bounded_memory_and_lose_no_cent() -> None:
     assert len(budgets._own[ADA]) == _MOST
     budgets.follow(config(credits=5))
     assert known[ADA] == 0.25 * (_MOST + 500)
+
+
+def test_keys_that_come_and_go_for_ever_take_bounded_memory_and_the_latest_may_return() -> None:
+    known: dict[str, float] = {}
+    budgets = Budgets(known, float(TODAY))
+    everyone = [ClientKey(Secret(f"sk-{number}")) for number in range(_GONE + 50)]
+    for one in everyone:
+        budgets.follow(Config(keys=(one,)))
+        budgets.note(pays(TODAY + 1.0, key=one.id))
+    budgets.follow(config())
+    assert len(budgets._own) == _GONE
+    assert known == {ADA: 0, BOB: 0, CYD: 0}
+    budgets.follow(Config(keys=(everyone[50], everyone[-1])))
+    assert known == {everyone[50].id: 0.25, everyone[-1].id: 0.25}
 
 
 async def test_a_file_that_cannot_be_read_is_tried_again(

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from uniapi.config import yaml
-from uniapi.config.fields import At, by_model, named, text
+from uniapi.config.fields import At, absent, by_model, named, text
 from uniapi.config.problems import shown
 from uniapi.config.types import ByModel, RateLimit, RateLimits, Silence, Unit, Window
 from uniapi.duration import parse_duration
@@ -119,7 +119,20 @@ def rate(node: yaml.Node, at: At) -> RateLimit | None:
 def rates(node: yaml.Node, at: At) -> RateLimits | None:
     """One rate limit for all models, or a map from model names to rate limits."""
     rules = by_model(rate)(node, at)
+    if isinstance(node, yaml.Mapping):
+        _warn_of_lost(node, at)
     return None if rules is None else RateLimits(isinstance(node, yaml.Mapping), rules)
+
+
+def _warn_of_lost(node: yaml.Mapping, at: At) -> None:
+    """To YAML `{m: 15/min,1500/day}` is two keys: m, and one named 1500/day without a value."""
+    for entry in node.entries:
+        if absent(entry.value) and parse_rate(entry.key.text) is not None:
+            at.warning(
+                entry.key,
+                f"{shown(entry.key.text)} stands where a model is expected, and limits nothing",
+                'inside { } quote it together with what stands before it: "15/min,1500/day"',
+            )
 
 
 def silence(node: yaml.Node, at: At) -> Silence | None:

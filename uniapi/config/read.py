@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 
 from uniapi.config import yaml
 from uniapi.config.clients import LinedKey, clients
@@ -94,7 +95,7 @@ def _check_mode(mode: int | None, sink: Sink) -> None:
             1,
             f"other users of this machine can open this file (mode {mode & 0o777:04o}): "
             "it holds your keys",
-            f"chmod 600 {sink.file}",
+            f"chmod 600 {quote(sink.file)}",
         )
 
 

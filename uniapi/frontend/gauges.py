@@ -29,6 +29,10 @@ _COUNTERS: Final = {
         "uniapi_config_reloads_total",
         "Configurations put in place of another without a restart.",
     ),
+    "config_rejected": (
+        "uniapi_config_rejected_total",
+        "Configurations that could not be used; the one before each goes on serving.",
+    ),
     "rescues": ("uniapi_rescues_total", "Answers that broke off and were to be carried on."),
 }
 

@@ -27,6 +27,7 @@ from uniapi.stats.usage import costs
 _QUARTER: Final = 900.0  # seconds
 _AGAIN: Final = 60.0  # seconds until a file that could not be read is tried again
 _MOST: Final = 4096  # busy quarters kept apart for one key, 42 days without a pause
+_GONE: Final = 1000  # keys no longer configured whose own costs are kept: they may come back
 _CURE: Final = "set DB_PATH and not DISABLE_DATABASE, and what was spent outlives a restart"
 
 log = structlog.get_logger()
@@ -74,6 +75,9 @@ class Budgets:
             digest: known for digest, known in self._before.items() if self._asked(digest, known[0])
         }
         self._limited = tuple(key.id for key in config.keys if key.preferences.credits is not None)
+        gone = [digest for digest in self._own if digest not in self._since]
+        for digest in gone[:-_GONE]:  # the file knows them, from the next start on
+            del self._own[digest]
         self._sum()
         self._changed.set()
 
@@ -113,7 +117,7 @@ class Budgets:
         self.spent.clear()
         for digest, since in self._since.items():
             first = since // _QUARTER * _QUARTER
-            own = (cost for at, cost in self._own[digest].items() if at >= first)
+            own = (cost for at, cost in self._own.get(digest, {}).items() if at >= first)
             self.spent[digest] = self._before.get(digest, (since, 0.0))[1] + sum(own)
 
 
