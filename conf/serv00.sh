@@ -206,7 +206,7 @@ start() {
         return
     fi
     (cd "$home" && "$venv/bin/python" -m uniapi check) ||
-        fail "not started" "mend $home/api.yaml, or: sh $0 set CONFIG_URL https://…"
+        fail "not started" "mend $home/api.yaml, or: sh $(quoted "$0") set CONFIG_URL https://…"
     launch
     if "$venv/bin/python" - "$(address)/healthz" <<'END'; then
 import sys, time, urllib.request

@@ -20,8 +20,8 @@ _PROVIDER_KEY: Final = "demo-provider-key"
 _FILE: Final = "api.demo.yaml"
 
 _NEXT: Final = (
-    "To use real ones, write an api.yaml beside it with your providers and keys, "
-    "and start it again."
+    "To use real ones, write an api.yaml with your providers and keys into the folder where it "
+    "runs: it is taken up within seconds."
 )
 _FALLBACK: Final = (
     "Hello! This answer was written beforehand: no model was asked and nothing was paid. "
