@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+import structlog
 import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
@@ -21,6 +23,41 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("suite")
+
+_PROCESSES = ("tests/e2e/", "tests/deploy/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist hand out the files in our order, not those with the most tests first."""
+    if config.pluginmanager.hasplugin("xdist"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: what is left at the end divides evenly.
+
+    They start processes, and have few tests each.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(_PROCESSES))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_logger_remembers() -> Iterator[None]:
+    """A logger first used after `log.configure` would keep that stream in every later test."""
+    configure = structlog.configure
+
+    def uncached(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", uncached)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
