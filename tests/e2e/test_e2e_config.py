@@ -61,7 +61,7 @@ def web(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "web"
     folder.mkdir()
     with HTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
