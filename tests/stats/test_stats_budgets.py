@@ -190,6 +190,23 @@ async def test_a_file_that_cannot_be_read_is_tried_again(
     assert [line["event"] for line in lines] == ["credits.unreadable"]
 
 
+async def test_a_file_that_cannot_be_read_is_no_matter_of_credits_where_there_are_none(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    budgets = Budgets({}, BEGAN)
+    budgets.follow(config(credits=None))
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(budgets.run, Reader(tmp_path / "stats.db"))
+            await budgets.ready.wait()
+            assert lines == []  # why there are no statistics is the writer's to say
+            budgets.follow(config(credits=5))
+            while not lines:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert [line["event"] for line in lines] == ["credits.unreadable"]
+
+
 async def test_a_budget_without_a_file_is_warned_about(autojump_clock: MockClock) -> None:
     budgets = Budgets({}, 0.0)
     budgets.follow(config(credits=None))

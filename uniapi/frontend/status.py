@@ -147,9 +147,13 @@ def _channels(gateway: Gateway, now: float) -> Iterator[Json]:
                 "keys_resting": resting,
                 "attempts": lately.attempts,
                 "ok": lately.ok,
-                "first_token_p50": lately.p50,
-                "first_token_p90": lately.p90,
+                "first_token_p50": _rounded(lately.p50),
+                "first_token_p90": _rounded(lately.p90),
             }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _standing(state: State, provider: Provider, upstream: str, now: float) -> tuple[str, float]:

@@ -99,9 +99,9 @@ class Budgets:
             try:
                 found = await reader.read(partial(costs, span=Span(since, self.began)))
             except Unreadable as error:
-                if str(error) != self._told:  # said once, tried for ever
+                if self._limited and str(error) != self._told:  # said once, tried for ever
                     log.warning("credits.unreadable", error=str(error), again_in=_AGAIN)
-                self._told = str(error)
+                    self._told = str(error)
                 return False
             for digest in [key for key in self._since if self._asked(key, since)]:
                 self._before[digest] = (since, found.get(digest, 0.0))
