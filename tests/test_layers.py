@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent / "uniapi"
@@ -179,3 +180,19 @@ def test_pure_rooms_know_no_clock_and_no_event_loop() -> None:
 
 def test_every_room_is_in_the_table() -> None:
     assert {room_of(path) for path in modules()} == set(ALLOWED)
+
+
+def test_the_map_has_every_room_and_names_no_file_that_is_gone() -> None:
+    page = (ROOT.parent / "ARCHITECTURE.md").read_text()
+    rooms, files = page.partition("## The rooms")[2].partition("## Words")[0].split("\n| file |")
+    named = {name.strip("/") for row in _first_cells(rooms) for name in re.findall(r"[\w/]+", row)}
+    assert set(ALLOWED) - {"__init__"} == named - {"room"}
+    for row in _first_cells(files):
+        folder, _, rest = row.replace("`", "").partition("/")
+        missing = [one for one in rest.split(", ") if not (ROOT / folder / f"{one}.py").is_file()]
+        assert missing == [], row
+
+
+def _first_cells(table: str) -> list[str]:
+    """What stands first in the rows of a table, without its head."""
+    return re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
