@@ -9,7 +9,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from bench.contenders.lifespan import alive
+from bench.contenders.asgi import alive, whole_body
 from bench.workloads import workload
 from uniapi.codec import JsonObject, dumps
 from uniapi.demo.completions import Ask, chat_chunk, completion, tokens
@@ -30,11 +30,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - AS
     if scope["type"] == "lifespan":
         await alive(receive, send)
         return
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    stream = b'"stream":true' in body
+    stream = b'"stream":true' in await whole_body(receive)
     kind, length = (
         (b"text/event-stream", b"") if stream else (b"application/json", b"%d" % len(_BODY))
     )

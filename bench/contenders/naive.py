@@ -10,7 +10,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from bench.contenders.lifespan import alive
+from bench.contenders.asgi import alive, whole_body
 
 
 class Proxy:
@@ -24,10 +24,7 @@ class Proxy:
         if scope["type"] == "lifespan":
             await alive(receive, send)
             return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
+        body = await whole_body(receive)
         passed = (b"authorization", b"content-type")
         headers = [(name, value) for name, value in scope["headers"] if name in passed]
         asked = self._client.build_request(
