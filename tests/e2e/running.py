@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import trio
 
 from uniapi.codec import JsonObject, loads
@@ -22,6 +23,7 @@ from uniapi.demo import Provider
 from uniapi.demo.provider import serve
 
 KEY = "sk-e2e-0000"
+ASK: JsonObject = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 _PATIENCE = 10.0  # seconds for a process to do what it should have done in one
 
 
@@ -154,6 +156,31 @@ def served(providers: Sequence[Provider]) -> Iterator[list[int]]:
     finally:
         done.set()
         thread.join()
+
+
+class Streaming:
+    """A stream of the model `m` that is being read in a thread, once it has said a word."""
+
+    def __init__(self, url: str) -> None:
+        self.text = ""
+        self.failed: Exception | None = None
+        self.thread = threading.Thread(target=self._read, args=(url,))
+        self.thread.start()
+        until(lambda: "content" in self.text, "the stream has begun")
+
+    def _read(self, url: str) -> None:
+        headers = {"authorization": f"Bearer {KEY}"}
+        try:
+            with (
+                httpx.Client(trust_env=False, timeout=20) as client,
+                client.stream(
+                    "POST", f"{url}/v1/chat/completions", json=ASK, headers=headers
+                ) as answer,
+            ):
+                for part in answer.iter_text():
+                    self.text += part
+        except httpx.TransportError as error:
+            self.failed = error
 
 
 def closed_port() -> int:

@@ -8,18 +8,15 @@ import signal
 import socket
 import ssl
 import subprocess
-import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.running import KEY, closed_port, ran, running, served, until
-from uniapi.codec import JsonObject
+from tests.e2e.running import KEY, Streaming, closed_port, ran, running, served, until
 from uniapi.demo import SIXTY, Behaviour, Provider
 
 TLS = Path(__file__).parents[1] / "fixtures" / "tls"
-ASK: JsonObject = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
 def config(folder: Path, port: int = 9) -> Path:
@@ -30,32 +27,6 @@ def config(folder: Path, port: int = 9) -> Path:
     )
     path.chmod(0o600)
     return path
-
-
-class Streaming:
-    """A stream that is being read in a thread."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.text = ""
-        self.failed: Exception | None = None
-        self.thread = threading.Thread(target=self._read)
-        self.thread.start()
-        until(lambda: bool(self.text), "the stream has begun")
-
-    def _read(self) -> None:
-        headers = {"authorization": f"Bearer {KEY}"}
-        try:
-            with (
-                httpx.Client(trust_env=False, timeout=10) as client,
-                client.stream(
-                    "POST", f"{self.url}/v1/chat/completions", json=ASK, headers=headers
-                ) as answer,
-            ):
-                for part in answer.iter_text():
-                    self.text += part
-        except httpx.TransportError as error:
-            self.failed = error
 
 
 def refused(port: int) -> bool:

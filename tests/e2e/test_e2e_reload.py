@@ -13,11 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import KEY, Process, running, served, until
+from tests.e2e.running import ASK, KEY, Process, Streaming, running, served, until
 from uniapi.codec import JsonObject
 from uniapi.demo import SIXTY, Behaviour, Provider
-
-ASK: JsonObject = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 OFTEN = {"CONFIG_INTERVAL": "1s"}
 
@@ -35,33 +33,6 @@ def written(folder: Path, text: str) -> None:
     draft.write_text(text)
     draft.chmod(0o600)
     draft.rename(folder / "api.yaml")
-
-
-class Streaming:
-    """A stream that is being read in a thread."""
-
-    def __init__(self, url: str) -> None:
-        self.text = ""
-        self.failed: Exception | None = None
-        self.thread = threading.Thread(target=self._read, args=(url,))
-        self.thread.start()
-        until(lambda: "content" in self.text, "the stream has begun")
-
-    def _read(self, url: str) -> None:
-        try:
-            with (
-                httpx.Client(trust_env=False, timeout=20) as client,
-                client.stream(
-                    "POST",
-                    f"{url}/v1/chat/completions",
-                    json=ASK,
-                    headers={"authorization": f"Bearer {KEY}"},
-                ) as answer,
-            ):
-                for part in answer.iter_text():
-                    self.text += part
-        except httpx.TransportError as error:
-            self.failed = error
 
 
 def who_answers(process: Process) -> str:
