@@ -1,4 +1,4 @@
-"""What every ASGI application does first: start and stop, which hypercorn wants answered, and read."""
+"""What every ASGI application does: answer start and stop, as hypercorn wants it, and read."""
 
 from __future__ import annotations
 
