@@ -234,7 +234,7 @@ def _listen(
     counters = room.state.counters
     reloader.on_reload.append(lambda _: counters.update(config_reloads=1))
     reloader.on_reject.append(lambda: counters.update(config_rejected=1))
-    reloader.on_reload.append(room.budgets.follow)
+    reloader.on_reload += [room.budgets.follow, room.metrics.follow]
     reloader.on_begin.append(begun)
     reloader.on_end.append(ended)
     if shown is not None:

@@ -13,6 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from uniapi.config.types import ClientKey, Config, Provider, Secret
 from uniapi.errors import Kind
 from uniapi.stats.families import Counts, Histograms, Reading
 from uniapi.stats.ledger import Ledger
@@ -174,6 +175,34 @@ def test_any_number_comes_back_as_it_was(value: float) -> None:
     assert family.type == "gauge"
     shown = family.samples[0].value
     assert shown == value or (isnan(shown) and isnan(value))
+
+
+def test_names_that_change_for_ever_leave_room_for_those_of_the_moment() -> None:
+    metrics = Metrics(most=50)
+    for number in range(200):
+        name, secret = f"p{number}", Secret(f"sk-{number}")
+        metrics.follow(Config((Provider(name),), (ClientKey(secret),)))
+        attempt = replace(ATTEMPT, provider=name)
+        record = replace(RECORD, key=secret.digest, limit="1/min", provider=name)
+        metrics.note(replace(record, attempts=(attempt,)))
+        samples = read(metrics.render())
+        assert of(samples, "uniapi_attempts_total")[name, "m", "ok", "turn"] == 1
+        assert of(samples, "uniapi_attempt_duration_seconds_count")[(name,)] == 1
+        assert of(samples, "uniapi_tokens_total")[name, "m", "prompt"] == 7
+        assert of(samples, "uniapi_cost_dollars_total")[name, "m"] == 0.25
+        assert of(samples, "uniapi_rate_limited_total")[(secret.digest,)] == 1
+        assert len(samples) < 400
+    assert of(read(metrics.render()), "uniapi_requests_total") == {
+        ("POST /v1/chat/completions", "200", "ok"): 200
+    }
+
+
+def test_a_reload_forgets_nothing_while_there_is_room() -> None:
+    metrics = Metrics()
+    metrics.note(RECORD)
+    before = metrics.render()
+    metrics.follow(Config())
+    assert metrics.render() == before
 
 
 def test_others_show_theirs_and_the_last_of_a_name_counts() -> None:

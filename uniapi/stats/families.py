@@ -6,9 +6,9 @@ A family that has as many label sets as it may have counts all further ones unde
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import inf
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import structlog
 
@@ -17,6 +17,8 @@ OTHER: Final = "other"
 Labels: TypeAlias = tuple[str | int, ...]
 Reading: TypeAlias = float | Mapping[tuple[str, ...], float] | None
 """A number, or one for each set of label values, or None for what cannot be known here."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -50,6 +52,11 @@ class Counts:
             values[at] = amount
         else:
             values[self._rest] = values.get(self._rest, 0) + amount
+
+    def keep(self, names: Collection[str]) -> None:
+        """When it is full, forget the label sets whose first value is not among these."""
+        if len(self.values) >= self._most:
+            self.values = _kept(self.values, names)
 
     def lines(self) -> Iterator[str]:
         """As `Family`."""
@@ -99,6 +106,11 @@ class Histograms:
     def _new(self, at: Labels) -> _Histogram:
         where = at if len(self.values) < self._most else self._rest
         return self.values.setdefault(where, _Histogram(len(self._bounds) + 1))
+
+    def keep(self, names: Collection[str]) -> None:
+        """As `Counts.keep`."""
+        if len(self.values) >= self._most:
+            self.values = _kept(self.values, names)
 
     def lines(self) -> Iterator[str]:
         """As `Family`."""
@@ -153,6 +165,10 @@ class Read:
             case _:
                 for at, value in list(reading.items())[: self._most]:
                     yield f"{self._name}{_braces(self._labels, at)} {_number(value)}"
+
+
+def _kept(values: Mapping[Labels, T], names: Collection[str]) -> dict[Labels, T]:
+    return {at: value for at, value in values.items() if at[0] in names or at[0] == OTHER}
 
 
 def _head(name: str, told: str, kind: str) -> tuple[str, str]:

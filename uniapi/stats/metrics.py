@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from uniapi.config.types import Config
 from uniapi.stats.families import Counts, Family, Histograms, Read, Reading
 from uniapi.stats.record import Attempted, Record
 
@@ -128,6 +129,13 @@ class Metrics:
         self.whole.add((provider,), attempt.seconds)
         if attempt.first is not None:
             self.first.add((provider,), attempt.first)
+
+    def follow(self, config: Config) -> None:
+        """Make room for this configuration's names, in families that former ones have filled."""
+        by_provider = (self.attempts, self.first, self.whole, self.tokens, self.cost)
+        for family in by_provider:
+            family.keep(config.providers_by_name)
+        self.limited.keep(config.keys_by_id)
 
     def gauge(
         self, name: str, told: str, read: Callable[[], Reading], labels: Sequence[str] = ()
