@@ -20,7 +20,6 @@ providers:
 api_keys:
   - api: sk-own-key
 """
-PROVIDER_LINE = 6  # what `provider=` adds starts here
 KEY = "sk-Zq8vT3nLw0pXr5bKd7mH9sF2"
 
 

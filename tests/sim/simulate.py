@@ -26,7 +26,6 @@ from uniapi.demo import Behaviour, Provider, Request
 from uniapi.upstream.client import CONNECT_TIMEOUT
 
 MAX_ATTEMPTS = 10
-EXPIRY = 30.0  # seconds an idle upstream connection is kept
 TICK = 1e-6
 
 
