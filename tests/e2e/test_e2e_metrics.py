@@ -1,4 +1,4 @@
-"""The process as a scraper beside it sees it, and as the README's commands show it."""
+"""The process as a scraper beside it sees it, and as the page's commands show it."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_a_scraper_on_the_same_machine_sees_the_process(tmp_path: Path) -> None:
         assert told["process"]["tasks"] > 3
 
 
-def test_the_readme_names_every_family_and_no_other(tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text().partition("## See what happens")[2]
+def test_the_page_names_every_family_and_no_other(tmp_path: Path) -> None:
+    section = (ROOT / "conf" / "operate.md").read_text().partition("## See what happens")[2]
     named = {
         f"uniapi{name.removeprefix('uniapi')}"
         for name in re.findall(r"`((?:uniapi)?_[a-z_]+)`", section.partition("\n## ")[0])
@@ -63,7 +63,7 @@ def test_the_readme_names_every_family_and_no_other(tmp_path: Path) -> None:
     assert told == families
 
 
-def test_the_readme_s_commands_show_what_it_says(tmp_path: Path) -> None:
+def test_the_page_s_commands_show_what_it_says(tmp_path: Path) -> None:
     def shown(command: str) -> str:
         assert "127.0.0.1:8000" in command
         here = command.replace("http://127.0.0.1:8000", process.url)
@@ -78,7 +78,7 @@ def test_the_readme_s_commands_show_what_it_says(tmp_path: Path) -> None:
             case other:
                 raise AssertionError(other)
 
-    metrics, status, config, key = commands("README.md", "See what happens")
+    metrics, status, config, key = commands("conf/operate.md", "See what happens")
     with gateway(tmp_path) as process:
         assert "uniapi_build_info" in shown(metrics)
         assert "channels" in told(status)

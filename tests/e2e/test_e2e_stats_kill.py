@@ -124,7 +124,7 @@ def test_a_killed_gateway_remembers_its_requests_and_its_limits(tmp_path: Path) 
     ], "the end has written what was waiting"
     assert asked(path, "SELECT label FROM labels ORDER BY label") == [("a #1",), ("ada",)]
     if shutil.which("sqlite3"):
-        for command in commands("README.md", "Statistics"):
+        for command in commands("conf/operate.md", "Statistics"):
             said = subprocess.run(  # noqa: S602 - as the page says it
                 command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
             )
