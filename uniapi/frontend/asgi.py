@@ -272,9 +272,14 @@ class Answer:
 
     async def body(self, data: bytes) -> None:
         """Send a part; waits until the client took it."""
-        if data:
-            self.sent += len(data)
-            await self._out({"type": "http.response.body", "body": data, "more_body": True})
+        if not data:
+            return
+        self.sent += len(data)
+        message = {"type": "http.response.body", "body": data, "more_body": True}
+        if self.request.streams_share:
+            await self._out(message)
+        else:
+            await self._send(message)
 
     async def last_word(self, data: bytes = b"") -> None:
         """Send the end of the body."""

@@ -142,6 +142,11 @@ class Connection:
                 self._server,
                 self._send,
             )
+            match self._protocol:
+                case H1() as http:
+                    http.write_now = self._send_now
+                case H2():
+                    pass
             await self._protocol.initiate()
             try:
                 await self._read()
@@ -175,9 +180,8 @@ class Connection:
                     begins = self._idle and data and self._protocol.head_follows
                     self._idle = self._idle and not begins
                     await self._protocol.handle(RawData(data))
-                    if (
-                        begins and self._protocol.head_wanted
-                    ):  # it comes in one piece, nearly always
+                    # Only for a head that did not come in one piece: nearly all do.
+                    if begins and self._protocol.head_wanted:
                         self._expect(HEAD_TIMEOUT)
                 if not data:
                     return
@@ -185,13 +189,17 @@ class Connection:
     def _expect(self, seconds: float) -> None:
         self._patience.deadline = trio.current_time() + seconds
 
+    def _send_now(self, data: bytes) -> bytes:
+        """Send what the system takes at once, unless somebody is sending; what is left."""
+        return data if self._send_lock.locked() else self._stream.send_now(data)
+
     async def _send(self, event: Event) -> None:
         """What the protocol wants done on the outside."""
         match event:
             case RawData(data=data):
                 # Whole or not at all, and all of them: HTTP/2 compresses each head against the
                 # last. The stream's own deadline holds inside the shield.
-                left = data if self._send_lock.locked() else self._stream.send_now(data)
+                left = self._send_now(data)
                 if left:
                     with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
                         async with self._send_lock:

@@ -34,6 +34,8 @@ class H1(H11Protocol):
     config: HypercornConfig
     connection: h11.Connection
     stream: Turn | None  # type: ignore[assignment] # hypercorn's own is not used
+    write_now: Callable[[bytes], bytes]
+    """Writes what can be written without waiting; what is left. The connection's own."""
     head_follows = True  # bytes after an answer begin a head, and that has a deadline
 
     @property
@@ -125,7 +127,7 @@ class H1(H11Protocol):
             return b""
 
     async def write(self, data: bytes) -> None:
-        """Write."""
+        """Write, and wait for it."""
         await self.send(RawData(data))
 
     async def over(self) -> None:

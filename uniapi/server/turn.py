@@ -7,6 +7,7 @@ head together with the first of the body and the end together with the last: 60 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from time import time
 from typing import Any, Final, Protocol, TypeAlias
@@ -20,6 +21,8 @@ Message: TypeAlias = Any
 Put: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _HEAD_ONLY: Final = frozenset({204, 304})
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_NO_LINE: Final = re.compile(rb"[\r\n\0]")
 _ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
 
 
@@ -30,8 +33,12 @@ class Wire(Protocol):
         """What to write; nothing when the client broke the protocol meanwhile."""
         ...
 
+    def write_now(self, data: bytes) -> bytes:
+        """Write what can be written without waiting, nearly always all of it; what is left."""
+        ...
+
     async def write(self, data: bytes) -> None:
-        """Write."""
+        """Write, and wait for it."""
         ...
 
     async def over(self) -> None:
@@ -101,20 +108,21 @@ class Turn:
             await self._finish()
             return
         match message["type"]:
-            case "http.response.start" if not self._started:
-                self._start(message["status"], message["headers"])
             case "http.response.body" if self._started and not self._ended:
                 await self._send_body(message.get("body", b""), message.get("more_body", False))
+            case "http.response.start" if not self._started:
+                self._start(message["status"], message["headers"])
             case kind:
                 raise RuntimeError(f"an ASGI message out of turn: {kind}")
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._started = True
         self._silent = self._silent or status in _HEAD_ONLY
-        head = [*headers, (b"date", date())]
+        framing, others = _parted(headers)
         if self._last:
-            head.append((b"connection", b"close"))
-        self._head = self._wire.encoded(h11.Response(status_code=status, headers=head))
+            framing.append((b"connection", b"close"))
+        head = self._wire.encoded(h11.Response(status_code=status, headers=framing))
+        self._head = head and head[:-2] + others + b"date: %b\r\n\r\n" % date()
         # A word of h11's own: it comes where no length was given, and the client knows chunks.
         self._chunked = b"\r\nTransfer-Encoding: chunked\r\n" in self._head
 
@@ -126,8 +134,8 @@ class Turn:
         if not more:
             data += wire.encoded(h11.EndOfMessage())
             self._ended = True
-        if data:
-            await wire.write(data)
+        if data and (left := wire.write_now(data)):
+            await wire.write(left)
         if not more:
             await wire.over()
 
@@ -144,9 +152,24 @@ class Turn:
             self._start(500, [(b"content-length", b"0")])
             await self._send_body(b"", more=False)
         elif not self._ended:
-            if self._head:
-                await self._wire.write(self._head)
+            if self._head and (left := self._wire.write_now(self._head)):
+                await self._wire.write(left)
             await self._wire.over()
+
+
+def _parted(headers: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers by which an answer ends, for h11 to judge, and the lines of the others.
+
+    h11 takes 2 us to check each; that none of the others is more than one line is seen at once.
+
+    Raises:
+        ValueError: one is.
+    """
+    framing = [item for item in headers if item[0].lower() in _FRAMING]
+    lines = [b"%b: %b" % item for item in headers if item[0].lower() not in _FRAMING]
+    if _NO_LINE.search(b"".join(lines)):
+        raise ValueError("an answer's header holds what no header can")
+    return framing, b"".join([line + b"\r\n" for line in lines])
 
 
 def scope_of(request: h11.Request, *, scheme: str, client: object, server: object) -> Message:

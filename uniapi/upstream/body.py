@@ -54,14 +54,24 @@ class ResponseBody(httpx.AsyncByteStream):
             httpx.ReadError: the connection was lost.
             httpx.RemoteProtocolError: the body is cut or malformed.
         """
-        while True:
-            if self._ready:
-                data, self._ready = self._ready, b""
-                return data
+        while not self._ready:
             connection = self._connection
             if connection is None:
                 raise self._failure or StopAsyncIteration
-            await self._read(connection)
+            try:
+                data = await connection.stream.receive_some()
+            except httperrors.LOST as error:
+                self._failure = httperrors.reading(error)
+                await self.let_go()
+                continue
+            except BaseException:
+                await self.aclose()
+                raise
+            self._ready = connection.take(bytes(data))  # memory streams give bytearrays
+            if connection.ended or connection.failure:
+                await self.let_go()
+        data, self._ready = self._ready, b""
+        return data
 
     def over(self) -> bool:
         """Whether the connection has gone back already."""
@@ -80,17 +90,6 @@ class ResponseBody(httpx.AsyncByteStream):
         if connection is not None:
             self._failure = self._failure or connection.failure
             await self._give_back(connection)
-
-    async def _read(self, connection: Connection) -> None:
-        try:
-            self._ready = await connection.read()
-        except httpx.ReadError as error:
-            self._failure = error
-        except BaseException:
-            await self.aclose()
-            raise
-        if self._failure or connection.ended or connection.failure:
-            await self.let_go()
 
 
 class InflatedBody(httpx.AsyncByteStream):

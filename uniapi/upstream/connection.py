@@ -97,22 +97,11 @@ class Connection:
                 raise
             raise httperrors.writing(upload.broken) from upload.broken
 
-    async def read(self) -> bytes:
-        """What one read of the stream brings of the body; it may be nothing.
+    def take(self, data: bytes) -> bytes:
+        """The body's bytes among those of one read; the end of the stream when there are none.
 
         Sets `failure` when the body is cut or malformed.
-
-        Raises:
-            httpx.ReadError: the connection is lost.
         """
-        try:
-            data = await self.stream.receive_some()
-        except httperrors.LOST as error:
-            raise httperrors.reading(error) from error
-        return self._body(bytes(data))  # memory streams give bytearrays
-
-    def _body(self, data: bytes) -> bytes:
-        """The body's bytes among these; the end of the stream when there are none."""
         extent, body = self._extent, b""
         if data:
             body = extent.feed(data)
@@ -158,7 +147,7 @@ class Connection:
         """Begin with the body."""
         self._keep = head.http_version == b"1.1" and not _closes(head)
         self._extent = extent_of(head, bodiless=request.bodiless, limit=self._limit)
-        return self._body(start) if start else b""
+        return self.take(start) if start else b""
 
     async def _converse(self, upload: Upload, request: Outgoing) -> tuple[h11.Response, bytes]:
         """Write while listening: a server may refuse a large body before it has it all."""
@@ -203,9 +192,9 @@ class Connection:
         """
         while not (self.ended or self.failure or written.is_set() or len(body) > EARLY_BODY):
             try:
-                body += await self.read()
-            except httpx.ReadError as error:
-                self.failure = error
+                body += self.take(bytes(await self.stream.receive_some()))
+            except httperrors.LOST as error:
+                self.failure = httperrors.reading(error)
         return body
 
 
