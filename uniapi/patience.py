@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import trio
 
+from uniapi.alarm import Alarm
 from uniapi.errors import Failure, Kind
 from uniapi.routing.timeouts import Timeouts
 
@@ -25,9 +26,21 @@ class Patience:
     The request's own deadline never moves and never rests.
     """
 
+    __slots__ = (
+        "_alarm",
+        "_deadline",
+        "_last",
+        "_phase",
+        "_rested_at",
+        "_timeouts",
+        "_until",
+        "scope",
+    )
+
     def __init__(self, timeouts: Timeouts, now: float, deadline: float = inf) -> None:
         """The clock of the first token starts here; `deadline` is the request's."""
         self.scope = trio.CancelScope()
+        self._alarm = Alarm(self.scope)
         self._timeouts = timeouts
         self._deadline = deadline
         self._last = inf if timeouts.total is None else now + timeouts.total
@@ -36,16 +49,24 @@ class Patience:
         self._rested_at = 0.0
         self._set()
 
-    def token(self) -> None:
+    @property
+    def over(self) -> bool:
+        """Whether the attempt was given up, by the clock or by somebody else."""
+        return self.scope.cancel_called
+
+    def token(self, now: float) -> None:
         """Something that counts has come: the next wait is an idle one."""
+        if now >= self._alarm.at:
+            self.scope.cancel()  # in the same instant as the deadline, which was first
+            return
         self._phase = "idle"
-        self._until = trio.current_time() + self._timeouts.idle
+        self._until = now + self._timeouts.idle
         self._set()
 
     def rest(self) -> None:
         """Our own client keeps us waiting: that is not the provider's silence."""
         self._rested_at = trio.current_time()
-        self.scope.deadline = self._deadline
+        self._alarm.move(self._deadline)
 
     def wake(self) -> None:
         """The client took what we had: the clocks go on from where they stood."""
@@ -54,12 +75,16 @@ class Patience:
         self._last += rested
         self._set()
 
+    def stop(self) -> None:
+        """The attempt is over."""
+        self._alarm.stop()
+
     def _set(self) -> None:
-        self.scope.deadline = min(self._until, self._last, self._deadline)
+        self._alarm.move(min(self._until, self._last, self._deadline))
 
     def expired(self) -> Failure:
         """What the deadline that fired means."""
-        if self.scope.deadline == self._deadline:
+        if self._deadline <= min(self._until, self._last):
             return Failure(Kind.DEADLINE, "the request's deadline has passed", 504, code="deadline")
         phase: Phase = "total" if self._last <= self._until else self._phase
         limit = {

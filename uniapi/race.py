@@ -160,9 +160,10 @@ class Leg:
 
     def token(self) -> None:
         """Something that counts has come from the provider."""
+        now = trio.current_time()
         if self.first_at is None:
-            self.first_at = trio.current_time()
-        self.patience.token()
+            self.first_at = now
+        self.patience.token(now)
 
     def drop(self) -> None:
         """Stop it: it hangs up and is nobody's failure. `closed` tells when it has."""
@@ -172,8 +173,8 @@ class Leg:
     async def pass_on(self, batch: Batch) -> None:
         """Hand a batch to the writer, committing with the first."""
         if not self.committed:
-            if not self._ring.claim(self):
-                await trio.sleep_forever()  # dropped by the winner: this is where it ends
+            if self.patience.over or not self._ring.claim(self):
+                await trio.sleep_forever()  # dropped, or too late: this is where it ends
             self.committed = True
         self.tally.note(batch)
         self.handed += 1
@@ -192,6 +193,7 @@ class Leg:
             if scope.cancelled_caught and not self.dropped:
                 await self._out_of_time()
         finally:
+            self.patience.stop()
             self.ended_at = trio.current_time()
             self._send.close()
             self.closed.set()

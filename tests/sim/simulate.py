@@ -21,6 +21,7 @@ from tests.kit.wire import Heard
 from tests.kit.world import World
 from tests.sim.scenario import KEY, TEXT, Scenario, Visit, draw
 from uniapi import log
+from uniapi.alarm import Alarm
 from uniapi.codec import loads
 from uniapi.demo import Behaviour, Provider, Request
 from uniapi.upstream.client import CONNECT_TIMEOUT
@@ -55,6 +56,7 @@ async def play(scenario: Scenario) -> list[Outcome]:
         world = World(nursery)
         providers = [people(world, scenario, host) for host in scenario.hosts]
         world.start(scenario.config)
+        Alarm(trio.CancelScope()).move(0.0)  # their watch is a task of the whole run
         before = trio.lowlevel.current_statistics().tasks_living
         async with trio.open_nursery() as clients:
             for visit in scenario.visits:

@@ -20,6 +20,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
 
+from uniapi.alarm import Alarm
 from uniapi.server.h1 import H1
 from uniapi.server.h2 import H2
 from uniapi.server.inbox import EXTENSION, Inbox, Message
@@ -101,6 +102,7 @@ class Connection:
         self._server = server
         self._send_lock = trio.Lock()
         self._patience = trio.CancelScope()
+        self._alarm = Alarm(self._patience)
         self._idle = True
         self._closing = False
         self._protocol: H1 | H2
@@ -116,6 +118,7 @@ class Connection:
             first = group.exceptions[0]
             log.warning("connection.broken", client=self._client, error=repr(first)[:300])
         finally:
+            self._alarm.stop()
             with suppress(AttributeError):  # no handshake, no protocol
                 del self._protocol  # it holds our `_send`: 40 objects would wait for the collector
             await self._stream.aclose()
@@ -187,7 +190,7 @@ class Connection:
                     return
 
     def _expect(self, seconds: float) -> None:
-        self._patience.deadline = trio.current_time() + seconds
+        self._alarm.move(trio.current_time() + seconds)
 
     def _send_now(self, data: bytes) -> bytes:
         """Send what the system takes at once, unless somebody is sending; what is left."""
