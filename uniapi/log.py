@@ -5,6 +5,7 @@ A log line is never worth a request: a sink that is gone or full is ignored.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Final, TextIO
@@ -14,6 +15,9 @@ from structlog.typing import EventDict, WrappedLogger
 
 # Without the variables of each frame: among them are headers, and with them keys.
 _TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, default=repr)
 
 
 class _Sink:
@@ -43,6 +47,11 @@ def _tame(value: object) -> object:
     return value
 
 
+def _written(event: EventDict, **_: object) -> str:
+    """One line of JSON. Made by an encoder that is there already: making one is 5 us a line."""
+    return _ENCODER.encode(event)
+
+
 def configure(*, level: str = "info", stream: TextIO | None = None) -> None:
     """Set up structlog for the process.
 
@@ -66,7 +75,7 @@ def configure(*, level: str = "info", stream: TextIO | None = None) -> None:
     else:
         processors += [
             structlog.processors.ExceptionRenderer(_TRACEBACKS),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.processors.JSONRenderer(_written),
         ]
     structlog.configure(
         processors=processors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -26,6 +27,7 @@ def without_endpoint(path: str) -> str:
     return next((path.removesuffix(known) for known in _KNOWN if path.endswith(known)), path)
 
 
+@lru_cache(1024)  # asked for every attempt, and of a configuration's few addresses
 def place(base_url: str, endpoint: str) -> str:
     """The URL of `endpoint` (such as `chat/completions`) beside the one in `base_url`.
 
@@ -41,4 +43,9 @@ def place(base_url: str, endpoint: str) -> str:
 
 def host_of(provider: Provider) -> str:
     """The lower-case host of a provider's base_url; empty when it has none."""
-    return (urlsplit(provider.base_url or "").hostname or "").lower()
+    return _host(provider.base_url or "")
+
+
+@lru_cache(1024)
+def _host(base_url: str) -> str:
+    return (urlsplit(base_url).hostname or "").lower()

@@ -48,6 +48,10 @@ class ClientLeft(Exception):  # noqa: N818 - an outcome, not an error
     """The client hung up."""
 
 
+def _unknown() -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Request:
     """One request as ASGI gave it.
@@ -62,6 +66,7 @@ class Request:
         streams_share: HTTP/2, where a slow reader must be noticed per stream.
         on_leaving: takes whom to tell when the client leaves, or None; None where the server has
             no such thing, and somebody has to wait for it instead.
+        arrived: whether the whole request has come, and its body need not be waited for.
     """
 
     method: str
@@ -73,6 +78,7 @@ class Request:
     receive: Receive
     streams_share: bool = False
     on_leaving: Callable[[Leaving | None], None] | None = None
+    arrived: Callable[[], bool] = _unknown
 
     @classmethod
     def of(cls, scope: Message, receive: Receive) -> Request:
@@ -86,6 +92,7 @@ class Request:
                 given = value
         sane = _REQUEST_ID.fullmatch(given) is not None
         peer = scope.get("client")
+        extensions = scope.get("extensions", {})
         return cls(
             method=scope["method"],
             path=scope["path"].rstrip("/") or "/",
@@ -95,7 +102,8 @@ class Request:
             client=str(peer[0]) if peer else "",
             receive=receive,
             streams_share=scope["http_version"] == "2",
-            on_leaving=scope.get("extensions", {}).get("uniapi.leaving"),
+            on_leaving=extensions.get("uniapi.leaving"),
+            arrived=extensions.get("uniapi.arrived", _unknown),
         )
 
     def refuse_by_headers(self, limit: int, types: Collection[str] = JSON_TYPES) -> None:
@@ -140,26 +148,31 @@ class Request:
             ApiError: 413 above `limit` bytes, 408 when it takes longer than `BODY_TIMEOUT`.
             ClientLeft: when the client hung up before its end.
         """
-        parts: list[bytes] = []
-        size = 0
+        if self.arrived():
+            return await self._body(limit)  # at once: a deadline would be for nothing
         with trio.move_on_after(BODY_TIMEOUT):
-            while True:
-                message = await self.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                part = message.get("body", b"")
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                parts.append(part)
-                if not message.get("more_body", False):
-                    return b"".join(parts)
+            return await self._body(limit)
         raise ApiError(
             408,
             f"the request body did not arrive within {BODY_TIMEOUT:g} s",
             code="request_timeout",
             headers=[(b"connection", b"close")],
         )
+
+    async def _body(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
 
     async def wait_for_disconnect(self) -> None:
         """Return when the client has hung up."""

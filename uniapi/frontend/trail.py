@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import quote
 
 from uniapi.errors import Kind
@@ -26,8 +27,13 @@ def comment(legs: Sequence[Leg], now: float) -> bytes:
     return f": uniapi attempts={trail(legs, now)}\n\n".encode("ascii")
 
 
+@lru_cache(1024)
+def _quoted(label: str) -> str:
+    return quote(label, safe=_SAFE)
+
+
 def _entry(leg: Leg, now: float) -> str:
-    label = quote(leg.attempt.channel.label, safe=_SAFE)
+    label = _quoted(leg.attempt.channel.label)
     end = leg.ended_at if leg.ended_at is not None else now
     parts = [label, outcome(leg)]
     if leg.why:

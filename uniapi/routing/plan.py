@@ -108,7 +108,9 @@ def make_plan(
     open_, shut = _enter(state, nodes, ask, now)
     channels = {_id(channel): channel for channel in leaves(open_)}
     fit, left_out = sift(state, channels, ask, now)
-    chosen = _only(open_, lambda channel: _id(channel) in fit)
+    chosen = open_
+    if len(fit) < len(channels):
+        chosen = _only(open_, lambda channel: _id(channel) in fit)
     shop = _Arranger(state, ask.model, rng)
     ordered: dict[ChannelId, tuple[Channel, tuple[str, ...]]] = {}
     for channel, via in shop.arrange(chosen, key, (), leads=True):

@@ -23,7 +23,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
 from uniapi.alarm import Alarm
 from uniapi.server.h1 import H1
 from uniapi.server.h2 import H2
-from uniapi.server.inbox import EXTENSION, Inbox, Message
+from uniapi.server.inbox import ARRIVED, LEAVING, Inbox, Message
 from uniapi.server.stream import ClientStream
 
 HEAD_TIMEOUT: Final = 10.0  # seconds for a request's head, from its first byte
@@ -63,7 +63,7 @@ class Tasks:
         where hypercorn's own would block the reader for ever.
         """
         inbox = Inbox(config.max_app_queue_size)
-        scope["extensions"][EXTENSION] = inbox.tell
+        scope["extensions"] |= {LEAVING: inbox.tell, ARRIVED: inbox.arrived}
 
         async def run() -> None:
             try:

@@ -16,8 +16,11 @@ import trio
 Message: TypeAlias = Any
 Leaving: TypeAlias = Callable[[], None]
 
-EXTENSION: Final = "uniapi.leaving"
+LEAVING: Final = "uniapi.leaving"
 """The key in an ASGI scope's `extensions` of a function that takes a `Leaving`, or None."""
+
+ARRIVED: Final = "uniapi.arrived"
+"""Of a function that says whether the whole request has come, so that nothing is waited for."""
 
 _GONE: Final = {"type": "http.disconnect"}
 
@@ -25,13 +28,14 @@ _GONE: Final = {"type": "http.disconnect"}
 class Inbox:
     """The messages of one request; ends with a disconnect, whatever came before it."""
 
-    __slots__ = ("_closed", "_leaving", "_messages", "_most", "_news", "_room")
+    __slots__ = ("_arrived", "_closed", "_leaving", "_messages", "_most", "_news", "_room")
 
     def __init__(self, most: int) -> None:
         """Who puts waits while `most` messages have not been received."""
         self._messages: deque[Message] = deque()
         self._most = most
         self._closed = False
+        self._arrived = False
         self._news: trio.Event | None = None
         self._room: trio.Event | None = None
         self._leaving: Leaving | None = None
@@ -49,6 +53,7 @@ class Inbox:
         if self._closed:
             return
         self._messages.append(message)
+        self._arrived = not message["more_body"]
         if self._news is not None:
             self._news.set()
 
@@ -64,6 +69,10 @@ class Inbox:
         if self._room is not None:
             self._room.set()
         return message
+
+    def arrived(self) -> bool:
+        """Whether the whole request has come."""
+        return self._arrived
 
     def tell(self, leaving: Leaving | None) -> None:
         """Whom to tell when the client leaves; at once when it has. None dismisses them."""
