@@ -53,7 +53,7 @@ class Inbox:
         if self._closed:
             return
         self._messages.append(message)
-        self._arrived = not message["more_body"]
+        self._arrived = not message.get("more_body", True)  # a websocket's have no such word
         if self._news is not None:
             self._news.set()
 
