@@ -18,7 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.deploy.pages import CONF, run_by
-from tests.e2e.running import closed_port, until
+from tests.e2e.running import NO_TLS, closed_port, until
 from tests.kit.docs import ROOT
 from uniapi import __version__
 
@@ -226,7 +226,9 @@ def host(tmp_path: Path, library: Path) -> Iterator[Host]:
 
 def answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).is_success
+        return httpx.get(
+            f"http://127.0.0.1:{port}/healthz", trust_env=False, verify=NO_TLS
+        ).is_success
     except httpx.TransportError:
         return False
 

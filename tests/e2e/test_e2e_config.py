@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import KEY, closed_port, ran, running
+from tests.e2e.running import KEY, NO_TLS, closed_port, ran, running
 from uniapi import __version__
 from uniapi.cli import main
 
@@ -167,14 +167,18 @@ def test_a_broken_config_never_starts_and_never_shows_a_secret(
 @pytest.mark.parametrize("name", ["seed_minimal.yaml", "seed_advanced.yaml"])
 def test_the_examples_people_start_from_start_as_they_stand(tmp_path: Path, name: str) -> None:
     with running(tmp_path, str(FIXTURES / name), "--port", "0") as process:
-        assert httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200
+        assert (
+            httpx.get(f"{process.url}/healthz", trust_env=False, verify=NO_TLS).status_code == 200
+        )
         assert not any("Traceback" in line for line in process.err)
 
 
 def test_warnings_are_said_and_do_not_stop_it(tmp_path: Path) -> None:
     written(tmp_path, ODD)
     with running(tmp_path, "--port", "0") as process:
-        assert httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200
+        assert (
+            httpx.get(f"{process.url}/healthz", trust_env=False, verify=NO_TLS).status_code == 200
+        )
         assert any("warning" in line and "nowhere" in line for line in process.err)
 
 
@@ -186,7 +190,9 @@ def test_a_config_may_come_from_an_address(tmp_path: Path, web: str) -> None:
         with running(tmp_path, "--port", "0", env=env) as process:
             started = process.url
             headers = {"authorization": f"Bearer {KEY}"}
-            listed = httpx.get(f"{started}/v1/models", headers=headers, trust_env=False).json()
+            listed = httpx.get(
+                f"{started}/v1/models", headers=headers, trust_env=False, verify=NO_TLS
+            ).json()
             assert [model["id"] for model in listed["data"]] == ["m"]
             told = "".join(process.err)
         (tmp_path / "web" / "config.yaml").unlink(missing_ok=True)
@@ -211,7 +217,9 @@ def test_an_address_without_a_config_never_starts(tmp_path: Path, web: str) -> N
 def test_a_config_may_come_from_a_file_address(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD, "elsewhere.yaml")
     with running(tmp_path, "--port", "0", env={"CONFIG_URL": path.as_uri()}) as process:
-        assert httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200
+        assert (
+            httpx.get(f"{process.url}/healthz", trust_env=False, verify=NO_TLS).status_code == 200
+        )
 
 
 def test_a_value_may_come_from_the_environment(tmp_path: Path) -> None:
@@ -221,4 +229,6 @@ def test_a_value_may_come_from_the_environment(tmp_path: Path) -> None:
     assert "PROVIDER_KEY" in out
     with running(tmp_path, "--port", "0", env={"PROVIDER_KEY": SECRET}) as process:
         headers = {"authorization": "Bearer sk-default"}
-        assert httpx.get(f"{process.url}/v1/models", headers=headers, trust_env=False).is_success
+        assert httpx.get(
+            f"{process.url}/v1/models", headers=headers, trust_env=False, verify=NO_TLS
+        ).is_success

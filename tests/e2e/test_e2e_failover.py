@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Site
-from tests.e2e.running import KEY
+from tests.e2e.running import KEY, NO_TLS
 from uniapi.codec import JsonObject
 from uniapi.demo import SIXTY
 
@@ -23,7 +23,7 @@ def test_the_second_answers_when_the_first_fails(site: Site, way: str, *, stream
     }
     before = len(site.second.requests)
     begun = time.perf_counter()
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx.Client(trust_env=False, verify=NO_TLS, timeout=10) as client:
         answer = client.post(
             f"{site.url}/v1/chat/completions",
             json=ask,

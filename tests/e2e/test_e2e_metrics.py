@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.running import Process, running
+from tests.e2e.running import NO_TLS, Process, running
 from tests.kit.docs import ROOT, commands
 from uniapi.codec import JsonObject, loads
 
@@ -34,7 +34,7 @@ def gateway(folder: Path) -> Iterator[Process]:
 def test_a_scraper_on_the_same_machine_sees_the_process(tmp_path: Path) -> None:
     with (
         gateway(tmp_path) as process,
-        httpx.Client(trust_env=False, timeout=10, base_url=process.url) as client,
+        httpx.Client(trust_env=False, verify=NO_TLS, timeout=10, base_url=process.url) as client,
     ):
         scraped = client.get("/metrics")
         assert scraped.status_code == 200
@@ -56,7 +56,10 @@ def test_the_page_names_every_family_and_no_other(tmp_path: Path) -> None:
         f"uniapi{name.removeprefix('uniapi')}"
         for name in re.findall(r"`((?:uniapi)?_[a-z_]+)`", section.partition("\n## ")[0])
     }
-    with gateway(tmp_path) as process, httpx.Client(trust_env=False, timeout=10) as client:
+    with (
+        gateway(tmp_path) as process,
+        httpx.Client(trust_env=False, verify=NO_TLS, timeout=10) as client,
+    ):
         lines = client.get(f"{process.url}/metrics").text.splitlines()
     families = {line.split()[2] for line in lines if line.startswith("# TYPE uniapi_")}
     told = {name for name in named if not name.startswith("uniapi_statistics_")}  # it has no file

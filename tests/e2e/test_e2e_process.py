@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import KEY, Streaming, closed_port, ran, running, served, until
+from tests.e2e.running import KEY, NO_TLS, Streaming, closed_port, ran, running, served, until
 from uniapi.demo import SIXTY, Behaviour, Provider
 
 TLS = Path(__file__).parents[1] / "fixtures" / "tls"
@@ -88,7 +88,7 @@ def test_sighup_does_not_end_it(tmp_path: Path) -> None:
         url = process.url
         process.signal(signal.SIGHUP)
         until(lambda: bool(process.events("server.signal")), "the signal is heard")
-        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/healthz", trust_env=False, verify=NO_TLS).status_code == 200
         process.signal(signal.SIGTERM)
         assert process.status() == 0
 
@@ -103,7 +103,7 @@ def test_a_log_nobody_reads_any_more_does_not_end_it(tmp_path: Path) -> None:
         with open("/dev/null", "rb") as nothing:  # noqa: PTH123 - its descriptor is wanted
             os.dup2(nothing.fileno(), stderr)
         for _ in range(3):
-            assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
+            assert httpx.get(f"{url}/v1/models", trust_env=False, verify=NO_TLS).status_code == 401
 
 
 def test_a_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -138,7 +138,9 @@ def test_an_ipv6_address_is_written_as_urls_have_it(tmp_path: Path) -> None:
             pytest.skip("there is no IPv6 here")
     with running(tmp_path, "--port", "0", "--host", "::1") as process:
         assert process.url.startswith("http://[::1]:")
-        assert httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200
+        assert (
+            httpx.get(f"{process.url}/healthz", trust_env=False, verify=NO_TLS).status_code == 200
+        )
         until(lambda: any("curl" in line for line in process.out), "the demo's command")
         assert f" {process.url}/v1/chat/completions " in "".join(process.out)
 

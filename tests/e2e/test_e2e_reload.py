@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import ASK, KEY, Process, Streaming, running, served, until
+from tests.e2e.running import ASK, KEY, NO_TLS, Process, Streaming, running, served, until
 from uniapi.codec import JsonObject
 from uniapi.demo import SIXTY, Behaviour, Provider
 
@@ -43,6 +43,7 @@ def who_answers(process: Process) -> str:
         json=ASK,
         headers={"authorization": f"Bearer {KEY}"},
         trust_env=False,
+        verify=NO_TLS,
         timeout=20,
     )
     assert answer.status_code == 200, answer.text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.running import KEY, Process, running, served, until
+from tests.e2e.running import KEY, NO_TLS, Process, running, served, until
 from uniapi.codec import Json, loads
 from uniapi.config.types import Secret
 from uniapi.demo import Behaviour, Provider
@@ -37,13 +37,13 @@ def write(folder: Path, port: int, created: str = "") -> None:
 
 def ask(process: Process) -> int:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx.Client(trust_env=False, verify=NO_TLS, timeout=10) as client:
         url, auth = f"{process.url}/v1/chat/completions", {"authorization": f"Bearer {KEY}"}
         return client.post(url, json=body, headers=auth).status_code
 
 
 def get(process: Process, path: str, key: str = ADMIN) -> Json:
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx.Client(trust_env=False, verify=NO_TLS, timeout=10) as client:
         answer = client.get(f"{process.url}{path}", headers={"x-api-key": key})
         assert answer.status_code == 200, answer.text
         return loads(answer.content)

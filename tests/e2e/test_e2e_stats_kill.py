@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import KEY, Process, running, served, until
+from tests.e2e.running import KEY, NO_TLS, Process, running, served, until
 from tests.kit.docs import commands
 from uniapi.codec import JsonObject
 from uniapi.demo import Behaviour, Provider
@@ -99,7 +99,10 @@ def config(folder: Path, port: int) -> None:
 
 def ask(process: Process, number: int) -> list[int]:
     with httpx.Client(
-        base_url=process.url, trust_env=False, headers={"authorization": f"Bearer {KEY}"}
+        base_url=process.url,
+        trust_env=False,
+        verify=NO_TLS,
+        headers={"authorization": f"Bearer {KEY}"},
     ) as client:
         return [client.post("/v1/chat/completions", json=ASK).status_code for _ in range(number)]
 
