@@ -283,6 +283,27 @@ async def test_a_file_that_breaks_in_mid_run_is_kept_and_a_new_one_begun(
     assert desk.asked("SELECT label FROM labels") == [("ada",)]
 
 
+async def test_a_file_that_only_others_find_broken_is_replaced_within_the_hour(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    await desk.begin()
+    desk.writer.note(RECORD)
+    await trio.sleep(1.5)
+    with desk.path.open("r+b") as file:  # what the writer has in memory
+        file.write(b"\xff" * desk.path.stat().st_size)
+    desk.writer.note(RECORD)
+    await trio.sleep(2)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        desk.asked("SELECT request FROM requests")
+    assert told(logged, "statistics.renewed") == []
+    await trio.sleep(3600)
+    desk.writer.note(replace(RECORD, id="later"))
+    await trio.sleep(2)
+    assert desk.asked("SELECT request FROM requests") == [("later",)]
+    assert len(told(logged, "statistics.renewed")) == 1
+    assert desk.asked("SELECT label FROM labels") == [("ada",)]
+
+
 async def test_a_disk_that_breaks_file_after_file_is_not_filled_with_them(
     desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:

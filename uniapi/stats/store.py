@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -111,6 +112,17 @@ class Store:
             return _inode(self._path.stat()) != self._inode
         except OSError:
             return True
+
+    def glance(self) -> None:
+        """See whether the file still is a database to others: we have its beginning in memory.
+
+        Not by looking at its bytes: closing any other handle of it gives up SQLite's locks.
+
+        Raises:
+            sqlite3.Error: it is none.
+        """
+        with closing(reader(self._path)) as other:
+            other.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
     def close(self) -> None:
         """Hang up; the -wal file goes with the last of its users."""

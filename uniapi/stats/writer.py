@@ -274,8 +274,13 @@ class Writer:
         if self.off or (now < self._prune_at and self.written < self._prune_after):
             return False
         keep = Keep(self._config().preferences.stats_retention, self._cap)
+
+        def work(store: Store) -> bool:
+            store.glance()
+            return prune(store.connection, keep, now)
+
         try:
-            if await self._guarded(lambda store: prune(store.connection, keep, now)):
+            if await self._guarded(work):
                 return True
         except Exception:
             log.exception("statistics.crashed", path=str(self.path))
