@@ -20,6 +20,7 @@ import pytest
 import strictyaml
 
 from tests.e2e.running import Process, closed_port, served, until
+from tests.kit import index
 from tests.kit.docs import ROOT
 from uniapi.config.fetch import fetch
 from uniapi.config.types import Secret
@@ -103,10 +104,11 @@ class Replay:
             case "RUN":
                 # The owner that is made for the image is nobody here.
                 command = self.inside(step.rest).replace("-o 1000 -g 1000", "")
-                subprocess.run(  # noqa: S602 - the Dockerfile's own words
-                    command, shell=True, cwd=self.workdir, check=True, capture_output=True,
-                    env={"PIP_DISABLE_PIP_VERSION_CHECK": "1", **os.environ, **self.env},
+                done = subprocess.run(  # noqa: S602 - the Dockerfile's own words
+                    command, shell=True, cwd=self.workdir, check=False, capture_output=True,
+                    env={"PIP_DISABLE_PIP_VERSION_CHECK": "1", **os.environ, **self.env}, text=True,
                 )  # fmt: skip
+                index.installed(done)
             case "FROM" | "USER" | "EXPOSE" | "STOPSIGNAL" | "HEALTHCHECK" | "ENTRYPOINT" | "CMD":
                 pass
             case name:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import Process, running, served, until
+from tests.kit import index
 from tests.kit.docs import ROOT, commands, snippet
 from uniapi.codec import loads
 from uniapi.demo import Behaviour, Provider
@@ -111,8 +112,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
     install = commands(PAGE, "Install it")[0]
     assert install == "pip install ."
     into = {"PIP_PYTHON": str(folder / "bin" / "python"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    done = shell(install, ROOT, into)
-    assert done.returncode == 0, done.stderr
+    index.installed(shell(install, ROOT, into))
     return str(folder / "bin")
 
 
