@@ -61,6 +61,13 @@ def _logs_as_they_were() -> Iterator[None]:
 
 
 @pytest.fixture
+def logs() -> Iterator[list[structlog.typing.EventDict]]:
+    """What is logged during the test."""
+    with structlog.testing.capture_logs() as found:
+        yield found
+
+
+@pytest.fixture
 async def world(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> AsyncIterator[World]:
