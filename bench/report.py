@@ -80,11 +80,12 @@ def markdown(table: Table, arguments: list[str], busy: float) -> str:
 def facts(arguments: list[str], busy: float) -> list[tuple[str, str]]:
     """The machine, the versions and the command; no path of this machine is named."""
     shown = [re.sub(r"^/.*/", "", word) for word in arguments]
+    release = ".".join(platform.release().split(".")[:2])  # what follows is a build's own name
     return [
         ("date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
         ("command", f"`{shlex.join(['python', 'bench/compare.py', *shown])}`"),
         ("processor", f"{_processor()}, {os.cpu_count()} cores"),
-        ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
+        ("system", f"{platform.system()} {release}, {platform.machine()}"),
         ("load average before the run", f"{busy:.2f}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("libraries", ", ".join(_version(name) for name in _LIBRARIES)),
