@@ -17,6 +17,7 @@ MAX_MESSAGE: Final = 16_911_000  # bytes; AWS's own limits: 16 MiB of payload, 1
 MAX_BODY: Final = 64_000_000  # bytes of one whole JSON answer
 DONE: Final = b"[DONE]"
 _BOM: Final = b"\xef\xbb\xbf"
+_EVENT_END: Final = b"\n\n"
 _BLANK: Final = b" \t\r\n"
 
 
@@ -59,6 +60,10 @@ class SseFramer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of each event this read completed."""
+        if data[-2:] == _EVENT_END and not (self._line or self._data or self._after_cr):
+            whole = self._whole(data)
+            if whole is not None:
+                return whole
         if self._after_cr and data:
             self._after_cr = False
             if data[:1] == b"\n":
@@ -81,6 +86,24 @@ class SseFramer:
         for line in lines:
             self._take(line, events)
         self._keep(tail)
+        return events
+
+    def _whole(self, data: bytes) -> list[bytes] | None:
+        """The same for a read of whole events, one line of data each, as nearly all are.
+
+        None for any other, which has to be read line by line.
+        """
+        if b"\r" in data or len(data) > self._max:
+            return None
+        events: list[bytes] = []
+        for block in data[:-2].split(_EVENT_END):
+            line = block
+            if block[:6] == b"event:":  # a name before the data: Anthropic, Cohere
+                line = block[block.find(b"\n") + 1 :]
+            if line[:6] != b"data: " or b"\n" in line:
+                return None
+            events.append(line[6:])
+        self._first_line = False
         return events
 
     def end(self) -> list[bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -28,6 +27,7 @@ class Tcp(trio.abc.HalfCloseableStream):
     def __init__(self, stream: trio.SocketStream) -> None:
         """Owns the stream from now on."""
         self._stream = stream
+        self._number = stream.socket.fileno()
         self.socket = stream.socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -36,12 +36,11 @@ class Tcp(trio.abc.HalfCloseableStream):
         if not _BY_NUMBER:
             return bytes(await self._stream.receive_some(most))
         while True:
-            number = self.socket.fileno()
-            if number < 0:
+            if self._number < 0:
                 raise trio.ClosedResourceError
-            await trio.lowlevel.wait_readable(number)
+            await trio.lowlevel.wait_readable(self._number)
             try:
-                return os.read(number, most)
+                return os.read(self._number, most)
             except BlockingIOError:
                 continue  # somebody woke us for nothing
             except OSError as error:
@@ -52,10 +51,13 @@ class Tcp(trio.abc.HalfCloseableStream):
 
         An error is left to `send_all`, which meets it again.
         """
-        if _BY_NUMBER:
-            with suppress(OSError, ValueError):  # ValueError: it was closed, and has no number
-                return data[os.write(self.socket.fileno(), data) :]
-        return data
+        if not _BY_NUMBER:
+            return data
+        try:
+            sent = os.write(self._number, data)
+        except OSError:  # of a closed stream too: -1 is no file
+            return data
+        return data[sent:] if sent < len(data) else b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As any stream, but for not being a checkpoint when nothing has to be waited for."""
@@ -73,4 +75,5 @@ class Tcp(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         """As any stream."""
+        self._number = -1  # before the system gives it to somebody else
         await self._stream.aclose()

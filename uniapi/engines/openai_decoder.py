@@ -154,6 +154,10 @@ class OpenAIDecoder:
             )
             events.append(self._start)
         start = self._start
+        if answer.get("id") == start.id and answer.get("object") == name:
+            known = answer.get("created"), answer.get("model")
+            if known == (start.created, start.model):
+                return False
         created = values.number(answer, "created")
         model = values.text(answer, "model")
         if created and model and answer.get("id") == start.id and answer.get("object") == name:

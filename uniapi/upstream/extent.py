@@ -126,6 +126,11 @@ class Chunked:
                 break
             at = head.end()
             length = int(head[1], 16)
+            end = at + length
+            if length and data[end : end + 2] == _END:  # all of it is here, as nearly always
+                parts.append(data[at:end])
+                at = end + 2
+                continue
             self._trailing = length == 0
             self._left = length and length + 2
         if self._trailing:
