@@ -73,9 +73,12 @@ class _Watch:
     def stopped(self) -> None:
         self._dead += 1
         if self._dead > _MANY and self._dead * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].at < inf]
-            heapify(self._heap)
-            self._dead = 0
+            self.tidy()
+
+    def tidy(self) -> None:
+        self._heap = [entry for entry in self._heap if entry[2].at < inf]
+        heapify(self._heap)
+        self._dead = 0
 
     async def run(self) -> None:
         while True:
@@ -90,6 +93,11 @@ class _Watch:
                 alarm.look(now)
                 if now < alarm.at < inf:
                     self.expect(alarm)
+
+
+def tidy() -> None:
+    """Let go of all alarms that were stopped: a thousand may be lying about in a peak's memory."""
+    _watch().tidy()
 
 
 _of_this_run: Final = trio.lowlevel.RunVar[_Watch]("uniapi.alarms")
