@@ -26,7 +26,17 @@ from typing import Final
 import trio
 
 from bench import fresh
-from bench.contender import Contender, Running, hello, litellm, naive, nginx, running, uniapi
+from bench.contender import (
+    Contender,
+    Running,
+    hello,
+    litellm,
+    naive,
+    nginx,
+    running,
+    uniapi,
+    with_orjson,
+)
 from bench.report import write
 from bench.running import free_port, listening, started
 from bench.scenarios import (
@@ -48,7 +58,7 @@ _UPSTREAM: Final = Path(__file__).with_name("upstream.py")
 _PAIRS: Final = 400  # of sequential calls a round
 _STREAMS: Final = 1000
 _MAKERS: Final[Mapping[str, Callable[[], Contender | None]]] = MappingProxyType(
-    {"hello": hello, "naive": naive, "uniapi": uniapi, "nginx": nginx}
+    {"hello": hello, "naive": naive, "uniapi": uniapi, "orjson": with_orjson, "nginx": nginx}
 )
 
 
@@ -241,7 +251,7 @@ def _choice(args: argparse.Namespace) -> Choice:
         ValueError: for a name that is none, or a tree that has no uniapi.
     """
     contenders = args.contenders or (
-        "hello,naive,uniapi,nginx" if args.full else "hello,naive,uniapi"
+        "hello,naive,uniapi,orjson,nginx" if args.full else "hello,naive,uniapi"
     )
     scenarios = args.scenarios or ",".join(TITLES if args.full else _SHORT)
     if unknown := set(scenarios.split(",")) - set(TITLES):

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -103,14 +104,22 @@ def naive() -> Contender:
 def uniapi(
     name: str = "uniapi", *, tree: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> Contender:
-    """The gateway.
+    """The gateway, without the compiled package that may be there.
 
     Args:
         name: in the tables.
         tree: the checkout whose code runs.
         env: added to the environment.
     """
-    return Contender(name, _uniapi, {**_path(tree), **(env or {})}, translates=True, plans=True)
+    env = {"UNIAPI_PURE": "1", **_path(tree), **(env or {})}
+    return Contender(name, _uniapi, env, translates=True, plans=True)
+
+
+def with_orjson() -> Contender | None:
+    """The gateway with the extra `fast`; None when it is not installed."""
+    if find_spec("orjson") is None:
+        return None
+    return uniapi("uniapi with orjson", env={"UNIAPI_PURE": ""})
 
 
 def nginx() -> Contender | None:
