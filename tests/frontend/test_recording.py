@@ -124,7 +124,7 @@ async def test_a_limit_that_is_met(world: World, autojump_clock: MockClock) -> N
     await world.ask(stream=False)
     await world.ask(stream=False)
     assert records[1] == replace(
-        NOTHING, model="m", status=429, outcome="error", limit="1/d of this key"
+        NOTHING, model="", status=429, outcome="error", limit="1/d of this key"
     )
 
 

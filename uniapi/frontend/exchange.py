@@ -42,7 +42,6 @@ class Exchange:
         legs: the attempts, in order.
         winner: the attempt whose answer the client gets.
         left: the client hung up.
-        served: the model is one that its key may use.
         cut: the answer broke off in a format that has no word for it: it gets no end.
         error: the answer, when it is an error.
         in_band: how the format of the answer tells an error once it has begun; None when it cannot.
@@ -59,7 +58,6 @@ class Exchange:
     legs: list[Leg] = field(default_factory=list)
     winner: Leg | None = None
     left: bool = False
-    served: bool = False
     cut: bool = False
     error: ApiError | None = None
     in_band: Callable[[ApiError], bytes] | None = None
@@ -181,7 +179,7 @@ class Exchange:
             endpoint=visit.endpoint,
             client=request.client,
             key=self.key.id if self.key else "",
-            model=ask.model if ask and (self.legs or self.served) else "",
+            model=ask.model if ask and self.legs else "",
             stream=ask.stream if ask else False,
             status=self.answer.status,
             outcome=visit.outcome,

@@ -19,7 +19,6 @@ from uniapi.frontend.gateway import Gateway
 from uniapi.race import Leg
 from uniapi.routing import credit, limits
 from uniapi.routing.ask import Ask
-from uniapi.routing.match import expand
 from uniapi.state import State
 
 _LETTERS: Final = 4  # of a token, about; what `N/tpr` goes by
@@ -57,8 +56,6 @@ def metered(gateway: Gateway, config: Config, exchange: Exchange, respond: Respo
         assert key is not None  # noqa: S101 - nobody comes here unknown
         assert ask is not None  # noqa: S101 - nor without a question
         balance = credit.balance(gateway.state, key)
-        # Refused or not, it is remembered under its model; names that nobody serves are not.
-        exchange.served = bool(expand(config, gateway.state, key, ask.model))
         if balance is not None and balance.gone:
             raise balance.error()
         denial = limits.admit(config, gateway.state, key, ask, trio.current_time())

@@ -41,7 +41,8 @@ class Record:
             that is none of ours, so that it has few values.
         client: the peer's address.
         key: digest of the client key; empty when it had none that is known.
-        model: as it was asked for; empty for requests about no model, and for models that
+        model: as it was asked for; empty for requests about no model, when nobody was asked (a
+            limit or a budget refused it), and for models that
             nobody serves for this key, so that it has as many values as the configuration has.
         stream: a stream was asked for.
         status: of the answer; 0 when there was none.
