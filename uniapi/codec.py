@@ -1,6 +1,6 @@
 """JSON in and out, hardened: what a stranger sends may be any bytes at all.
 
-With orjson (`pip install uniapi[fast]`) it does what it can, and the standard library what it
+With orjson (the extra `fast`) it does what it can, and the standard library what it
 refuses: deep nesting, a byte order mark, numbers beyond 64 bits on their way out. What is read
 and written is the same (a law holds them to it) but for whole numbers beyond 64 bits that come
 in, which orjson makes floats. `UNIAPI_PURE=1` leaves it alone.
