@@ -116,9 +116,9 @@ class Turn:
                 raise RuntimeError(f"an ASGI message out of turn: {kind}")
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        framing, others = _parted(headers)
         self._started = True
         self._silent = self._silent or status in _HEAD_ONLY
-        framing, others = _parted(headers)
         if self._last:
             framing.append((b"connection", b"close"))
         head = self._wire.encoded(h11.Response(status_code=status, headers=framing))

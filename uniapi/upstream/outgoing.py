@@ -21,6 +21,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _FRAMING: Final = {"content-length", "transfer-encoding"}  # ours to say
 _SIZED: Final = {"POST", "PUT", "PATCH"}  # a length even when it is 0
 _MOST: Final = 1024  # heads kept; a configuration has as many as channels, keys and passed headers
+_LARGEST: Final = 4096  # bytes of a head that is kept: some of it may be a client's own
 
 Headers = Sequence[tuple[str, str]]
 
@@ -64,9 +65,11 @@ class Heads:
         made_of = (method, url, headers)
         kept = self._heads.get(made_of)
         if kept is None:
+            kept = _made(method, httpx.URL(url), headers)
             if len(self._heads) >= _MOST:
                 self._heads.clear()
-            kept = self._heads[made_of] = _made(method, httpx.URL(url), headers)
+            if len(kept[1]) <= _LARGEST:
+                self._heads[made_of] = kept
         origin, head = kept
         sized = b"content-length: %d\r\n\r\n" % len(body) if body or method in _SIZED else b"\r\n"
         return Outgoing(origin, head + sized, body, bodiless=method == "HEAD")
