@@ -57,6 +57,9 @@ api_keys:
 """
 
 
+_LIVE = "/etc/letsencrypt/live/llm.example.com"
+
+
 def tool() -> str:
     found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if found is None:
@@ -68,9 +71,9 @@ def prepared(folder: Path, *, gateway: int, http: int, https: int) -> list[str]:
     """The file as a reader would change it, and the command that takes it."""
     text = NGINX
     for old, new in (
-        ("llm.example.com/fullchain.pem", "localhost.pem"),
-        ("llm.example.com/privkey.pem", "localhost.key"),
-        ("/etc/letsencrypt/live", str(TLS)),
+        # In quotes: a checkout may be in a folder with a blank in its name.
+        (f"{_LIVE}/fullchain.pem", f'"{TLS / "localhost.pem"}"'),
+        (f"{_LIVE}/privkey.pem", f'"{TLS / "localhost.key"}"'),
         ("llm.example.com", "localhost"),
         ("127.0.0.1:8000", f"127.0.0.1:{gateway}"),
         ("listen 80;", f"listen {http};"),

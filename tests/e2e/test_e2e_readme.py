@@ -37,11 +37,15 @@ def shell(
 ) -> subprocess.CompletedProcess[str]:
     """A command as a newcomer types it, with our `uniapi` on the path, to its end."""
     path = f"{_BIN}:{os.environ['PATH']}"
+    # A newcomer's make is not called by another, which would say so on its output.
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
     return subprocess.run(  # noqa: S602 - what the page says, in a shell as its reader has one
         command,
         shell=True,
         cwd=cwd,
-        env={**os.environ, "PATH": path, **(env or {})},
+        env={**plain, "PATH": path, **(env or {})},
         capture_output=True,
         text=True,
         timeout=120,
