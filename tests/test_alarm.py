@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from uniapi.alarm import Alarm
+from uniapi.alarm import Alarm, tidy
 
 
 async def cancelled_at(moves: list[tuple[float, float]], *, own: bool) -> float:
@@ -87,3 +87,15 @@ async def test_what_was_stopped_is_let_go_of(autojump_clock: MockClock) -> None:
             other.stop()
         await trio.sleep_forever()
     assert trio.current_time() == 20
+
+
+async def test_tidying_loses_nobody_who_only_rests(autojump_clock: MockClock) -> None:
+    with trio.CancelScope() as scope:
+        resting = Alarm(scope)
+        resting.move(5)
+        resting.move(inf)  # a request is served, or a client is slow
+        tidy()
+        resting.move(75)
+        await trio.sleep(100)
+    assert scope.cancelled_caught
+    assert trio.current_time() == 75

@@ -49,6 +49,11 @@ class Alarm:
         if self.due < inf:
             _watch().stopped()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it will never be needed again; one that is set to never may be."""
+        return self._scope is None
+
     def look(self, now: float) -> None:
         """Cancel when the moment has come."""
         if self.at <= now and self._scope is not None:
@@ -76,7 +81,7 @@ class _Watch:
             self.tidy()
 
     def tidy(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[2].at < inf]
+        self._heap = [entry for entry in self._heap if not entry[2].stopped]
         heapify(self._heap)
         self._dead = 0
 
