@@ -357,3 +357,12 @@ async def test_hanging_up_is_not_free(
         await trio.sleep(1)
         # The provider has not said what it was: the question is paid for, 250 tokens of it.
         assert world.gateway.state.spent[Secret(KEY).digest] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("path", ["/v1/stats", "/v1/token_usage", "/v1/explain"])
+async def test_a_query_of_too_many_parameters_is_refused(
+    world: World, autojump_clock: MockClock, path: str
+) -> None:
+    world.start(api())
+    heard = await world.get(f"{path}?{'&'.join(f'n{n}=1' for n in range(101))}", ADMIN)
+    assert error(heard) == (400, "invalid_request", None)

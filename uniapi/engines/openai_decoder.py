@@ -154,19 +154,14 @@ class OpenAIDecoder:
             )
             events.append(self._start)
         start = self._start
-        if answer.get("id") == start.id and answer.get("object") == name:
-            known = answer.get("created"), answer.get("model")
-            if known == (start.created, start.model):
-                return False
-        created = values.number(answer, "created")
-        model = values.text(answer, "model")
-        if created and model and answer.get("id") == start.id and answer.get("object") == name:
-            return False
+        told = (answer.get("id"), answer.get("object"), answer.get("created"), answer.get("model"))
+        if told == (start.id, name, start.created, start.model):
+            return False  # as every chunk but the first, nearly always
         right: JsonObject = {
             "id": start.id,
             "object": name,
-            "created": created or start.created,
-            "model": model or start.model,
+            "created": values.number(answer, "created") or start.created,
+            "model": values.text(answer, "model") or start.model,
         }
         wrong = {key: value for key, value in right.items() if answer.get(key) != value}
         answer.update(wrong)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import string
 from typing import Final
-from urllib.parse import parse_qs
 
 import trio
 
@@ -13,14 +12,13 @@ from uniapi import codec
 from uniapi.config.masked import masked
 from uniapi.errors import ApiError
 from uniapi.explain import explain
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.asgi import NO_STORE, Answer, Request
 from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.routing.ask import Ask
 
 _LETTERS: Final = string.ascii_letters + string.digits
 _LENGTH: Final = 48  # letters: 285 bits
-NO_STORE: Final = ((b"cache-control", b"no-store"),)
 
 
 async def explained(gateway: Gateway, request: Request, answer: Answer) -> None:
@@ -31,15 +29,14 @@ async def explained(gateway: Gateway, request: Request, answer: Answer) -> None:
     config = gateway.config
     admin = authenticate_admin(config, request.headers)
     answer.facts["key"] = admin.id
-    query = parse_qs(request.query.decode("latin-1"))
-    model = query.get("model", [""])[-1]
+    given = request.parameters()
+    model = given.get("model", "")
     if not model:
         raise ApiError(422, "model: say which, as ?model=gpt-4o", "invalid_request", param="model")
-    shown = query.get("key", [admin.id])[-1]
-    key = config.keys_by_id.get(shown)
+    key = config.keys_by_id.get(given.get("key", admin.id))
     if key is None:
         raise ApiError(404, "key: no key has this digest", "key_not_found", param="key")
-    ask = Ask(model, stream=query.get("stream", [""])[-1] == "true")
+    ask = Ask(model, stream=given.get("stream") == "true")
     told = explain(config, key, ask, gateway.rng, gateway.state, trio.current_time())
     await answer.whole(200, codec.dumps({"text": told.text, "served": told.served}))
 

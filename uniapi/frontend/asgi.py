@@ -7,9 +7,17 @@ response exists, and there a framework's handler is not cancelled when the clien
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    MutableMapping,
+)
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
+from urllib.parse import parse_qs
 
 import trio
 
@@ -25,6 +33,7 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 Leaving: TypeAlias = Callable[[], None]
 
 BODY_TIMEOUT: Final = 60.0  # seconds for a request body to arrive
+_PARAMETERS: Final = 100  # of a query string
 WRITE_TIMEOUT: Final = 60.0  # seconds a client may take to take what we have for it
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
@@ -32,6 +41,7 @@ CORS: Final[Headers] = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"x-request-id, x-uniapi-attempts, retry-after"),
 ]
+NO_STORE: Final = ((b"cache-control", b"no-store"),)
 PREFLIGHT: Final[Headers] = [
     (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
     (b"access-control-allow-headers", b"*, authorization"),
@@ -140,6 +150,19 @@ class Request:
     def media_type(self) -> str:
         """The content type without its parameters, in lower case; empty when none was sent."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def parameters(self) -> Mapping[str, str]:
+        """The parameters of the query string; the last of a repeated name counts.
+
+        Raises:
+            ApiError: 400, for more than anybody needs.
+        """
+        try:
+            found = parse_qs(self.query.decode("latin-1"), max_num_fields=_PARAMETERS)
+        except ValueError:
+            why = f"the query string has more than {_PARAMETERS} parameters"
+            raise ApiError(400, why, "invalid_request") from None
+        return {name: values[-1] for name, values in found.items()}
 
     async def body(self, limit: int) -> bytes:
         """The whole request body.
@@ -288,11 +311,7 @@ class Answer:
         if not data:
             return
         self.sent += len(data)
-        message = {"type": "http.response.body", "body": data, "more_body": True}
-        if self.request.streams_share:
-            await self._out(message)
-        else:
-            await self._send(message)
+        await self._out({"type": "http.response.body", "body": data, "more_body": True})
 
     async def last_word(self, data: bytes = b"") -> None:
         """Send the end of the body."""
@@ -300,12 +319,15 @@ class Answer:
         await self._out({"type": "http.response.body", "body": data, "more_body": False})
 
     async def whole(
-        self, status: int, data: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+        self,
+        status: int,
+        data: bytes,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        kind: str = JSON,
     ) -> None:
-        """Send a complete JSON answer."""
+        """Send a complete answer, of JSON unless `kind` says otherwise."""
         length = (b"content-length", str(len(data)).encode())
-        kind = (b"content-type", b"application/json")
-        await self.head(status, [kind, length, *headers])
+        await self.head(status, [(b"content-type", kind.encode()), length, *headers])
         await self.last_word(data)
 
     async def _out(self, message: Message) -> None:

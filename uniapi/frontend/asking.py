@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import trio
@@ -54,9 +55,7 @@ class Asking:
             ApiError: nobody is there to ask.
         """
         gateway, config, ask = self.gateway, self.config, self.ask
-        if unheard := pending(config, gateway.state, self.key, ask.model):
-            with trio.move_on_at(self.deadline.at):
-                await gateway.discovery.wait(unheard, _DISCOVERY_WAIT)
+        await heard_of(gateway, config, self.key, ask.model, self.deadline.at)
         now = trio.current_time()
         if now >= self.deadline.at:
             raise self.deadline.missed((), now)
@@ -109,11 +108,16 @@ class Asking:
         self._walk.close()
 
 
-async def heard_of(gateway: Gateway, config: Config, key: ClientKey, model: str) -> None:
-    """Wait a little for the listings of providers that may turn out to serve this model."""
-    unheard = pending(config, gateway.state, key, model)
-    if unheard:
-        await gateway.discovery.wait(unheard, _DISCOVERY_WAIT)
+async def heard_of(
+    gateway: Gateway, config: Config, key: ClientKey, model: str, until: float = inf
+) -> None:
+    """Wait a little for the listings of providers that may turn out to serve this model.
+
+    `until` is the end of all waiting, on trio's clock.
+    """
+    if unheard := pending(config, gateway.state, key, model):
+        with trio.move_on_at(until):
+            await gateway.discovery.wait(unheard, _DISCOVERY_WAIT)
 
 
 async def first_answer(asking: Asking, translate: Translate, *, hedged: bool = False) -> Leg:

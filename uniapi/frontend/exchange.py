@@ -133,7 +133,6 @@ class Exchange:
         ask, winner = self.ask, self.winner
         tally = winner.tally if winner else None
         usage = self._usage()
-        first = next((leg for leg in self.legs if leg.committed), None)
         facts: dict[str, object] = {
             "key": self.key.id if self.key else None,
             "role": self.key.role if self.key else None,
@@ -144,18 +143,15 @@ class Exchange:
             "finish": tally.finish if tally else None,
             "prompt_tokens": usage.prompt if usage.total else None,
             "completion_tokens": usage.completion if usage.total else None,
-            "ttft_ms": _ms(self.started_at, first.first_at) if first else None,
+            "ttft_ms": _ms(self._first()),
             "via": ", ".join(winner.attempt.via) or None if winner else None,
             "attempts": trail(self.legs, trio.current_time()) or None,
             "hedged": any(leg.why == "hedge" for leg in self.legs) or None,
             "rescued": sum(leg.why == "rescue" and leg.committed for leg in self.legs) or None,
             **self.extra,
         }
-        match self.error:
-            case LimitReached(limit=limit):
-                facts["limit"] = limit
-            case _:
-                pass
+        if limit := self._limit():
+            facts["limit"] = limit
         if self.left:
             facts["outcome"] = "client_left"
         elif winner is not None and winner.tally.failure is not None:
@@ -166,13 +162,6 @@ class Exchange:
         """What is remembered of it."""
         request, ask, winner, usage = self.request, self.ask, self.winner, self._usage()
         channel = winner.attempt.channel if winner else None
-        first = next((leg.first_at for leg in self.legs if leg.committed), None)
-        limit = ""
-        match self.error:
-            case LimitReached(limit=met):
-                limit = met
-            case _:
-                pass
         return Record(
             at=visit.at,
             id=request.id,
@@ -183,11 +172,11 @@ class Exchange:
             stream=ask.stream if ask else False,
             status=self.answer.status,
             outcome=visit.outcome,
-            limit=limit,
+            limit=self._limit(),
             provider=channel.provider.name if channel else "",
             upstream=channel.upstream if channel else "",
             seconds=visit.seconds,
-            first=None if first is None else first - self.started_at,
+            first=self._first(),
             prompt=usage.prompt,
             completion=usage.completion,
             total=usage.total,
@@ -195,6 +184,19 @@ class Exchange:
             via=winner.attempt.via if winner else (),
             attempts=tuple(_attempted(leg) for leg in self.legs),
         )
+
+    def _first(self) -> float | None:
+        """Seconds to the first token of what the client got; None when there was none."""
+        at = next((leg.first_at for leg in self.legs if leg.committed), None)
+        return None if at is None else at - self.started_at
+
+    def _limit(self) -> str:
+        """The limit that refused it; empty when none did."""
+        match self.error:
+            case LimitReached(limit=met):
+                return met
+            case _:
+                return ""
 
     def _usage(self) -> Usage:
         """The tokens of what the client got, as the providers counted them."""
@@ -236,5 +238,5 @@ def _attempted(leg: Leg) -> Attempted:
     )
 
 
-def _ms(start: float, end: float | None) -> float | None:
-    return None if end is None else round((end - start) * 1000, 1)
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

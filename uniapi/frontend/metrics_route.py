@@ -10,7 +10,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.asgi import NO_STORE, Answer, Request
 from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.stats.metrics import CONTENT_TYPE
@@ -28,15 +28,7 @@ async def metrics(gateway: Gateway, request: Request, answer: Answer) -> None:
     if not from_here(request):
         answer.facts["key"] = authenticate_admin(gateway.config, request.headers).id
     text = gateway.metrics.render().encode("utf-8", "replace")
-    await answer.head(
-        200,
-        [
-            (b"content-type", CONTENT_TYPE.encode()),
-            (b"content-length", str(len(text)).encode()),
-            (b"cache-control", b"no-store"),
-        ],
-    )
-    await answer.last_word(text)
+    await answer.whole(200, text, NO_STORE, CONTENT_TYPE)
 
 
 def from_here(request: Request) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Final
-from urllib.parse import parse_qs
 
 from uniapi.errors import ApiError
 from uniapi.stats.queries import Span
@@ -15,12 +14,6 @@ _DAY: Final = 86_400.0  # seconds
 _LATEST: Final = 253_402_300_799.0  # unix seconds; the end of the year 9999
 _MOST_DAYS: Final = 36_500
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def parameters(query: bytes) -> Mapping[str, str]:
-    """The parameters of a query string; the last of a repeated name counts."""
-    found = parse_qs(query.decode("latin-1"), max_num_fields=100)
-    return {name: values[-1] for name, values in found.items()}
 
 
 def span_of(given: Mapping[str, str], now: float, days: int) -> Span:

@@ -44,7 +44,7 @@ async def write_stream(
         What the answer broke off with; None when it is whole, or the client stopped reading.
     """
     while True:
-        batch = await (pulse.next(told.next) if pulse.interval else told.next())
+        batch = await pulse.next(told.next)
         if batch is None:
             if told.failure is not None and await pulse.during(told.carry_on):
                 continue

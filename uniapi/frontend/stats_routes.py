@@ -18,7 +18,7 @@ from uniapi.errors import ApiError
 from uniapi.frontend.asgi import Answer, Request
 from uniapi.frontend.auth import authenticate, authenticate_admin
 from uniapi.frontend.gateway import Gateway
-from uniapi.frontend.spans import iso, parameters, span_of
+from uniapi.frontend.spans import iso, span_of
 from uniapi.routing.credit import Balance, dollars
 from uniapi.stats.queries import MOST, Count, Span, Success, Summary, labels, rankings, summary
 from uniapi.stats.reader import Query, Unreadable
@@ -37,7 +37,7 @@ T = TypeVar("T")
 async def stats(gateway: Gateway, request: Request, answer: Answer) -> None:
     """`GET /v1/stats?hours=24`, for an admin: success of channels, and counts of requests."""
     answer.facts["key"] = authenticate_admin(gateway.config, request.headers).id
-    written = parameters(request.query).get("hours", "24")
+    written = request.parameters().get("hours", "24")
     hours = int(written) if written.isascii() and written.isdigit() and len(written) <= 3 else 0
     if not 0 < hours <= _HOURS:
         why = f"hours: not a whole number from 1 to {_HOURS}"
@@ -80,7 +80,7 @@ async def token_usage(gateway: Gateway, request: Request, answer: Answer) -> Non
     config = gateway.config
     asking = authenticate(config, request.headers)
     answer.facts["key"] = asking.id
-    given = parameters(request.query)
+    given = request.parameters()
     span = span_of(given, time(), _USAGE_DAYS)
     key, whose = _whose(asking, given.get("api_key_param", ""))
     model = given.get("model", "")
@@ -152,7 +152,7 @@ async def key_rankings(gateway: Gateway, request: Request, answer: Answer) -> No
     """`GET /v1/channel_key_rankings?provider_name=…`, for an admin: how a provider's keys did."""
     config = gateway.config
     answer.facts["key"] = authenticate_admin(config, request.headers).id
-    given = parameters(request.query)
+    given = request.parameters()
     provider = given.get("provider_name", "")
     if not provider:
         why = "provider_name: say which, as ?provider_name=openai"

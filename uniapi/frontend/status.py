@@ -40,8 +40,7 @@ from uniapi.codec import Json, JsonObject
 from uniapi.config.masked import digest, masked
 from uniapi.config.types import Config, Provider, RateLimit, RateLimits
 from uniapi.frontend import live
-from uniapi.frontend.admin_routes import NO_STORE
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.asgi import NO_STORE, Answer, Request
 from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.routing import limits

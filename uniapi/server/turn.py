@@ -134,10 +134,13 @@ class Turn:
         if not more:
             data += wire.encoded(h11.EndOfMessage())
             self._ended = True
-        if data and (left := wire.write_now(data)):
-            await wire.write(left)
+        await self._write(data)
         if not more:
             await wire.over()
+
+    async def _write(self, data: bytes) -> None:
+        if data and (left := self._wire.write_now(data)):
+            await self._wire.write(left)
 
     def _framed(self, body: bytes) -> bytes:
         """A part of the body as the head said it would come; h11 minds all but the chunks."""
@@ -152,8 +155,7 @@ class Turn:
             self._start(500, [(b"content-length", b"0")])
             await self._send_body(b"", more=False)
         elif not self._ended:
-            if self._head and (left := self._wire.write_now(self._head)):
-                await self._wire.write(left)
+            await self._write(self._head)
             await self._wire.over()
 
 
