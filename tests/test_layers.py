@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "patience": {"errors", "routing", "alarm"},
     "explain": {"config.types", "state", "routing"},
     "race": {"errors", "events", "routing", "patience"},
-    "stats": {"config.types", "state"},
+    "stats": {"config.types", "state", "waits"},
     "upstream": {
         "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
         "state", "race", "tcp", "ids", "__init__",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import ceil
 from typing import Final
 
@@ -14,6 +14,11 @@ _UNIT: Final = 10**9  # a hedge, in whole numbers: tenths added ten times are no
 _SAVED: Final = 10  # hedges that may be saved up: an outage must not meet the savings of a month
 
 Channel = tuple[str, str, bool]  # provider, its model, whether the answer is streamed
+
+
+def percentile(rising: Sequence[float], percent: int) -> float:
+    """Of at least one sample, in rising order: the one that so many percent do not exceed."""
+    return rising[ceil(len(rising) * percent / 100) - 1]
 
 
 class Waits:
@@ -35,7 +40,7 @@ class Waits:
         samples = self._samples.get(channel, ())
         if len(samples) < MIN_SAMPLES:
             return None
-        return sorted(samples)[ceil(len(samples) * percent / 100) - 1]
+        return percentile(sorted(samples), percent)
 
     def keep(self, providers: Collection[str]) -> None:
         """Forget the channels of all other providers."""

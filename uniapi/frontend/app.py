@@ -32,6 +32,7 @@ from uniapi.frontend.chat_route import serve_chat
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.gauges import measure
 from uniapi.relay import ENDPOINTS
+from uniapi.stats.record import PROBES
 
 Handler: TypeAlias = Callable[[Gateway, Request, Answer], Awaitable[None]]
 
@@ -53,7 +54,6 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
 }
 _MODEL: Final = "/models/"
 _METHODS: Final = {"GET", "HEAD", "POST", "OPTIONS"}
-_PROBES: Final = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds by machines
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ def _log_done(answer: Answer, facts: Mapping[str, object], outcome: str, seconds
     }
     shown = {name: value for name, value in told.items() if value is not None}
     well = told["outcome"] in {"ok", "client_left"}
-    if well and request.path.removeprefix("/v1") in _PROBES:
+    if well and request.path.removeprefix("/v1") in PROBES:
         log.debug("request.done", **shown)
     elif well:
         log.info("request.done", **shown)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import ceil
 from typing import Final
 
 from uniapi.stats.record import Record
+from uniapi.waits import percentile
 
 SAMPLES: Final = 100  # the last so many count: how it was yesterday is not how it is
 _CHANNELS: Final = 2_000  # a hostile listing may rename its models for ever
@@ -55,10 +55,7 @@ class Recent:
         """How a channel did."""
         kept = self._kept.get((provider, upstream), ())
         waits = sorted(first for _, first in kept if first is not None)
-        return Lately(
-            len(kept), sum(ok for ok, _ in kept), _percentile(waits, 50), _percentile(waits, 90)
-        )
-
-
-def _percentile(rising: list[float], percent: int) -> float | None:
-    return rising[ceil(len(rising) * percent / 100) - 1] if rising else None
+        ok = sum(ok for ok, _ in kept)
+        if not waits:
+            return Lately(len(kept), ok)
+        return Lately(len(kept), ok, percentile(waits, 50), percentile(waits, 90))

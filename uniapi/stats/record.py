@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that machines ask every few seconds: they would be most of a log, and most of a file."""
 
 
 @dataclass(frozen=True, slots=True)

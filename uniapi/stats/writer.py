@@ -26,7 +26,7 @@ from uniapi.stats.file import File
 from uniapi.stats.labels import labels
 from uniapi.stats.opening import Unusable
 from uniapi.stats.prune import MAX_REQUESTS, Keep, prune
-from uniapi.stats.record import Record
+from uniapi.stats.record import PROBES, Record
 from uniapi.stats.restore import add_up, recall, restore
 from uniapi.stats.store import Step, Store, Taken
 
@@ -44,12 +44,7 @@ _SOON: Final = 2.0  # seconds until it is tried again; doubled each time, up to
 _LATE: Final = 300.0
 _TELL: Final = 60.0  # seconds between complaints about what was dropped
 
-# Asked every few seconds by machines: they would be most of the file.
-_PROBES: Final = {
-    f"{method} /v1/{path}"
-    for method in ("GET", "HEAD")
-    for path in ("healthz", "readyz", "metrics")
-}
+_PROBES: Final = {f"{method} /v1{path}" for method in ("GET", "HEAD") for path in PROBES}
 
 T = TypeVar("T")
 Clock: TypeAlias = Callable[[], float]
