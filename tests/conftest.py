@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from math import inf
 from typing import Any
 
 import pytest
@@ -65,6 +66,31 @@ def logs() -> Iterator[list[structlog.typing.EventDict]]:
     """What is logged during the test."""
     with structlog.testing.capture_logs() as found:
         yield found
+
+
+@pytest.fixture
+def autojump_clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """pytest-trio's, but its time stands still while a thread works.
+
+    Trio counts a task that waits for a thread as idle, so its own clock would jump on, and how
+    far the work had come at which second would be a matter of the machine's load.
+    """
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    run_sync = trio.to_thread.run_sync
+    working = 0
+
+    async def in_no_time(work: Callable[..., object], *args: object, **options: Any) -> object:
+        nonlocal working
+        working += 1
+        clock.autojump_threshold = inf
+        try:
+            return await run_sync(work, *args, **options)
+        finally:
+            working -= 1
+            clock.autojump_threshold = inf if working else 0
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", in_no_time)
+    return clock
 
 
 @pytest.fixture
