@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uniapi.config.types import Unit, Window
+from uniapi.config.bounds import Unit, Window
 from uniapi.meter import SLOTS, Meter
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from uniapi.config.types import Unit, Window
+from uniapi.config.bounds import Unit, Window
 
 SLOTS = 64
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from uniapi.config.types import Config, ModelName, Provider, Unit, Window
+from uniapi.config.bounds import Unit, Window
+from uniapi.config.types import Config, ModelName, Provider
 from uniapi.meter import Meter
 from uniapi.waits import Budget, Waits
 

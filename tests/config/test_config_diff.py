@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kit.world import config_of
+from uniapi.config.bounds import ByModel, Silence
 from uniapi.config.diff import Difference, diff, moved
 from uniapi.config.types import (
     Algorithm,
     AutoRetry,
-    ByModel,
     ClientKey,
     Config,
     KeyPreferences,
@@ -23,7 +23,6 @@ from uniapi.config.types import (
     ProviderPreferences,
     Refusals,
     Secret,
-    Silence,
 )
 
 HEAD = """

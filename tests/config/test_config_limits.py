@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from uniapi.config import yaml
+from uniapi.config.bounds import RateLimit, Unit, Window
 from uniapi.config.fields import At, json
 from uniapi.config.limits import parse_rate, size
 from uniapi.config.problems import Sink
-from uniapi.config.types import RateLimit, Unit, Window
 from uniapi.duration import parse_duration
 
 DAY = 86400

@@ -7,30 +7,29 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from uniapi.config.read import Report
-from uniapi.config.types import (
-    Algorithm,
-    AnyProvider,
-    AutoRetry,
+from uniapi.config.bounds import (
     ByModel,
-    Config,
-    Everything,
     Hedge,
-    KeySchedule,
-    ModelName,
-    NestedKey,
-    OneProvider,
-    Preferences,
-    Provider,
     RateLimit,
     RateLimits,
-    RefuseRule,
-    Secret,
     Silence,
     TimeoutPolicy,
     TimeoutRule,
     Unit,
     Window,
+)
+from uniapi.config.read import Report
+from uniapi.config.targets import AnyProvider, Everything, NestedKey, OneProvider
+from uniapi.config.types import (
+    Algorithm,
+    AutoRetry,
+    Config,
+    KeySchedule,
+    ModelName,
+    Preferences,
+    Provider,
+    RefuseRule,
+    Secret,
 )
 
 Reads = Callable[..., Report]

@@ -8,27 +8,21 @@ from random import Random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from uniapi.config.bounds import ByModel, RateLimit, RateLimits, Unit, Window
+from uniapi.config.targets import NestedKey, OneProvider, Rule
 from uniapi.config.types import (
     Algorithm,
     AutoRetry,
-    ByModel,
     Channel,
     ClientKey,
     Config,
     KeyPreferences,
     KeySchedule,
     ModelName,
-    NestedKey,
-    OneProvider,
     Preferences,
     Provider,
     ProviderPreferences,
-    RateLimit,
-    RateLimits,
-    Rule,
     Secret,
-    Unit,
-    Window,
 )
 from uniapi.errors import Failure, Kind
 from uniapi.meter import SLOTS, Meter

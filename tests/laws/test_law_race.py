@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.kit.world import config_of
-from uniapi.config.types import Hedge
+from uniapi.config.bounds import Hedge
 from uniapi.errors import Failure, Kind
 from uniapi.events import Batch, StreamFailed, Text
 from uniapi.race import Leg, run_race

@@ -10,6 +10,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uniapi.config.targets import NestedKey, OneProvider, Rule
 from uniapi.config.types import (
     Algorithm,
     AutoRetry,
@@ -17,11 +18,8 @@ from uniapi.config.types import (
     Config,
     KeyPreferences,
     ModelName,
-    NestedKey,
-    OneProvider,
     Provider,
     ProviderPreferences,
-    Rule,
     Secret,
 )
 from uniapi.errors import Failure, Kind

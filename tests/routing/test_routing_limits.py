@@ -6,27 +6,22 @@ from random import Random
 
 import pytest
 
+from uniapi.config.bounds import ByModel, RateLimit, RateLimits
 from uniapi.config.limits import parse_rate
+from uniapi.config.targets import Everything, NestedKey, OneProvider, Rule
 from uniapi.config.types import (
     Algorithm,
     AutoRetry,
-    ByModel,
     Channel,
     ClientKey,
     Config,
-    Everything,
     KeyPreferences,
     KeySchedule,
     ModelName,
-    NestedKey,
-    OneProvider,
     Preferences,
     Provider,
     ProviderPreferences,
-    RateLimit,
-    RateLimits,
     Refusals,
-    Rule,
     Secret,
 )
 from uniapi.errors import Failure, Kind

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from uniapi.config.types import (
-    AnyProvider,
-    ClientKey,
-    Config,
-    Everything,
-    ModelName,
-    NestedKey,
-    OneProvider,
-    Provider,
-    Rule,
-    Secret,
-    Target,
-)
+from uniapi.config.targets import AnyProvider, Everything, NestedKey, OneProvider, Rule, Target
+from uniapi.config.types import ClientKey, Config, ModelName, Provider, Secret
 from uniapi.routing.match import Group, Node, expand, leaves, pending, visible_models
 from uniapi.state import State
 

@@ -8,29 +8,22 @@ from random import Random
 
 import pytest
 
+from uniapi.config.bounds import ByModel, Silence, TimeoutPolicy, TimeoutRule
+from uniapi.config.targets import AnyProvider, Everything, NestedKey, OneProvider, Rule
 from uniapi.config.types import (
     Algorithm,
-    AnyProvider,
     AutoRetry,
-    ByModel,
     ClientKey,
     Config,
-    Everything,
     KeyPreferences,
     KeySchedule,
     ModelName,
-    NestedKey,
-    OneProvider,
     Preferences,
     Provider,
     ProviderPreferences,
     Refusals,
     RefuseRule,
-    Rule,
     Secret,
-    Silence,
-    TimeoutPolicy,
-    TimeoutRule,
 )
 from uniapi.routing.plan import Ask, Plan, make_plan
 from uniapi.state import State

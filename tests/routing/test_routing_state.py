@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from uniapi.config.types import ClientKey, Config, ModelName, Provider, Secret, Unit, Window
+from uniapi.config.bounds import Unit, Window
+from uniapi.config.types import ClientKey, Config, ModelName, Provider, Secret
 from uniapi.state import (
     MAX_METERS,
     MAX_TURNS,

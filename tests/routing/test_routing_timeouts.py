@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from uniapi.config.types import (
-    ByModel,
-    Channel,
-    Config,
-    Preferences,
-    Provider,
-    ProviderPreferences,
-    Silence,
-    TimeoutPolicy,
-    TimeoutRule,
-)
+from uniapi.config.bounds import ByModel, Silence, TimeoutPolicy, TimeoutRule
+from uniapi.config.types import Channel, Config, Preferences, Provider, ProviderPreferences
 from uniapi.routing.ask import Ask, facts, fits
 from uniapi.routing.timeouts import Timeouts, resolve
 

@@ -18,18 +18,8 @@ from trio.testing import MockClock
 from tests.kit.records import ATTEMPT, DAY, RECORD, TODAY
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
-from uniapi.config.types import (
-    ByModel,
-    ClientKey,
-    Config,
-    KeyPreferences,
-    Provider,
-    RateLimit,
-    RateLimits,
-    Secret,
-    Unit,
-    Window,
-)
+from uniapi.config.bounds import ByModel, RateLimit, RateLimits, Unit, Window
+from uniapi.config.types import ClientKey, Config, KeyPreferences, Provider, Secret
 from uniapi.routing import limits
 from uniapi.routing.limits import Claim
 from uniapi.state import Bucket, Scope, State, Taking

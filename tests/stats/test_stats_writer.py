@@ -16,7 +16,8 @@ from structlog.typing import EventDict
 from trio.testing import MockClock
 
 from tests.kit.records import ATTEMPT, RECORD, TODAY
-from uniapi.config.types import ClientKey, Config, Preferences, Provider, Secret, Unit, Window
+from uniapi.config.bounds import Unit, Window
+from uniapi.config.types import ClientKey, Config, Preferences, Provider, Secret
 from uniapi.state import Bucket, Scope, State
 from uniapi.stats import writer as writing
 from uniapi.stats.prune import MAX_REQUESTS

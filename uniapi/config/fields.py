@@ -14,9 +14,10 @@ from typing import Final, TypeAlias, TypeVar
 
 from uniapi.codec import Json
 from uniapi.config import yaml
+from uniapi.config.bounds import ByModel
 from uniapi.config.keys import closest
 from uniapi.config.problems import Sink, shown, spoken
-from uniapi.config.types import ByModel, Secret
+from uniapi.config.types import Secret
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -6,9 +6,9 @@ import re
 from typing import Final
 
 from uniapi.config import yaml
+from uniapi.config.bounds import ByModel, RateLimit, RateLimits, Silence, Unit, Window
 from uniapi.config.fields import At, absent, by_model, named, text
 from uniapi.config.problems import shown
-from uniapi.config.types import ByModel, RateLimit, RateLimits, Silence, Unit, Window
 from uniapi.duration import parse_duration
 
 _LONG: Final = {"h": 3600.0, "hr": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}

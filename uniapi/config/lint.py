@@ -12,17 +12,8 @@ from uniapi.config.clients import LinedKey
 from uniapi.config.keys import closest
 from uniapi.config.problems import Sink, mask, shown, spoken
 from uniapi.config.rules import LinedRule
-from uniapi.config.types import (
-    Algorithm,
-    AnyProvider,
-    ClientKey,
-    Config,
-    Everything,
-    NestedKey,
-    OneProvider,
-    Provider,
-    Target,
-)
+from uniapi.config.targets import AnyProvider, Everything, NestedKey, OneProvider, Target
+from uniapi.config.types import Algorithm, ClientKey, Config, Provider
 
 MODERATION_MODELS = ("omni-moderation-latest", "text-moderation-latest")
 _WEIGHTED = (Algorithm.WEIGHTED_ROUND_ROBIN, Algorithm.LOTTERY)

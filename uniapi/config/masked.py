@@ -21,7 +21,9 @@ from typing import Any, Final
 
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
-from uniapi.config.types import ByModel, Config, ModelName, Rule, Secret
+from uniapi.config.bounds import ByModel
+from uniapi.config.targets import Rule
+from uniapi.config.types import Config, ModelName, Secret
 
 MASK: Final = "***"
 _WORD: Final = 8  # characters; a shorter secret is a word that may stand elsewhere by chance

@@ -6,12 +6,13 @@ import re
 from typing import Final
 
 from uniapi.config import yaml
+from uniapi.config.bounds import Hedge, TimeoutPolicy, TimeoutRule
 from uniapi.config.fields import At, Reader, entries, items, many, named, text
 from uniapi.config.keys import closest
 from uniapi.config.limits import size, span
 from uniapi.config.problems import shown
 from uniapi.config.section import Section
-from uniapi.config.types import Hedge, Refusals, RefuseRule, TimeoutPolicy, TimeoutRule
+from uniapi.config.types import Refusals, RefuseRule
 from uniapi.duration import parse_duration
 
 PHASES: Final = ("connect", "write", "pool", "first_byte", "idle", "total")

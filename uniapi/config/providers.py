@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from uniapi.config import yaml
+from uniapi.config.bounds import ByModel
 from uniapi.config.fields import (
     At,
     absent,
@@ -25,14 +26,7 @@ from uniapi.config.limits import duration, rates, span, timeouts
 from uniapi.config.policies import refusals, timeout_policy
 from uniapi.config.problems import shown
 from uniapi.config.section import Section
-from uniapi.config.types import (
-    ByModel,
-    KeySchedule,
-    ModelName,
-    Provider,
-    ProviderPreferences,
-    Secret,
-)
+from uniapi.config.types import KeySchedule, ModelName, Provider, ProviderPreferences, Secret
 
 ENGINES: Final = (
     "gpt",

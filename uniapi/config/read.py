@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from uniapi.config import yaml
+from uniapi.config.bounds import ByModel
 from uniapi.config.clients import LinedKey, clients
 from uniapi.config.fields import At, absent, by_model, entries, flag, kind, many, text
 from uniapi.config.keys import Keys
@@ -22,7 +23,6 @@ from uniapi.config.types import (
     DEFAULT_COOLDOWN,
     DEFAULT_RETENTION,
     DEFAULT_TIMEOUT,
-    ByModel,
     Config,
     Preferences,
     Provider,

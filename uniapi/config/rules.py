@@ -9,15 +9,8 @@ from dataclasses import dataclass
 from uniapi.config import yaml
 from uniapi.config.fields import At, absent, items, text
 from uniapi.config.problems import mask, shown, spoken
-from uniapi.config.types import (
-    AnyProvider,
-    Everything,
-    NestedKey,
-    OneProvider,
-    Rule,
-    Secret,
-    Target,
-)
+from uniapi.config.targets import AnyProvider, Everything, NestedKey, OneProvider, Rule, Target
+from uniapi.config.types import Secret
 
 
 @dataclass(frozen=True, slots=True)

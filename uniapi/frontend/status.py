@@ -37,8 +37,9 @@ import trio
 
 from uniapi import __version__, codec
 from uniapi.codec import Json, JsonObject
+from uniapi.config.bounds import RateLimit, RateLimits
 from uniapi.config.masked import digest, masked
-from uniapi.config.types import Config, Provider, RateLimit, RateLimits
+from uniapi.config.types import Config, Provider
 from uniapi.frontend import live
 from uniapi.frontend.asgi import NO_STORE, Answer, Request
 from uniapi.frontend.auth import authenticate_admin

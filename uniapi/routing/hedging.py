@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from uniapi.config.types import ClientKey, Config, Hedge
+from uniapi.config.bounds import Hedge
+from uniapi.config.types import ClientKey, Config
 from uniapi.routing.walk import Attempt, Step, Walk
 from uniapi.state import State
 

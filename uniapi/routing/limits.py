@@ -16,16 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from uniapi.config.types import (
-    Channel,
-    ClientKey,
-    Config,
-    RateLimit,
-    RateLimits,
-    Secret,
-    Unit,
-    Window,
-)
+from uniapi.config.bounds import RateLimit, RateLimits, Unit, Window
+from uniapi.config.types import Channel, ClientKey, Config, Secret
 from uniapi.errors import ApiError
 from uniapi.routing.ask import Ask
 from uniapi.routing.match import expand

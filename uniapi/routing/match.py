@@ -15,19 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
-from uniapi.config.types import (
-    AnyProvider,
-    Channel,
-    ClientKey,
-    Config,
-    Everything,
-    ModelName,
-    NestedKey,
-    OneProvider,
-    Provider,
-    Rule,
-    Target,
-)
+from uniapi.config.targets import AnyProvider, Everything, NestedKey, OneProvider, Rule, Target
+from uniapi.config.types import Channel, ClientKey, Config, ModelName, Provider
 from uniapi.state import DiscoveryStatus, State
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from uniapi.config.types import Channel, Config, Silence, TimeoutPolicy
+from uniapi.config.bounds import Silence, TimeoutPolicy
+from uniapi.config.types import Channel, Config
 from uniapi.routing.ask import Ask, Facts, facts, fits
 
 CONNECT = 15.0  # seconds; the seeds' program uses the same

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from uniapi.config.types import Config, RateLimits, Unit, Window
+from uniapi.config.bounds import RateLimits, Unit, Window
+from uniapi.config.types import Config
 from uniapi.state import LONG, Bucket, Scope, State, Taking
 from uniapi.stats.store import DAY, STEPS, Step, Store, Taken
 
