@@ -4,7 +4,27 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from uniapi.chat import ChatRequest
 from uniapi.codec import Json
+from uniapi.conversation import Conversation, ToolUse
+from uniapi.conversation.read import conversation
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+ADD: dict[str, Json] = {"type": "function", "function": {"name": "add", "parameters": {}}}
+
+
+def read(*messages: Json, **fields: Json) -> Conversation:
+    whole: dict[str, Json] = {"model": "m", "messages": list(messages), **fields}
+    return conversation(ChatRequest("m", whole))
+
+
+def user(content: Json, **more: Json) -> dict[str, Json]:
+    return {"role": "user", "content": content, **more}
+
+
+def use(identity: str) -> ToolUse:
+    """The call of `calls`, read."""
+    return ToolUse(identity, f"f_{identity}")
 
 
 def calls(*ids: str, content: Json = None, **more: Json) -> dict[str, Json]:

@@ -25,10 +25,10 @@ from uniapi.conversation import (
     ToolResult,
     ToolUse,
     Turn,
-    alternating,
 )
 from uniapi.conversation.fields import an_object, entries, maybe_object, maybe_text, text, wrong
 from uniapi.conversation.parts import parts, texts, thought_signature
+from uniapi.conversation.reshape import alternating
 
 RAW = "_raw"
 """The key under which arguments are kept that are no JSON object (`ToolUse.arguments`)."""

@@ -10,8 +10,9 @@ from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import JsonObject
 from uniapi.config.types import Channel, Provider, Secret
-from uniapi.conversation import Conversation, without_images, without_tools
+from uniapi.conversation import Conversation
 from uniapi.conversation.read import conversation
+from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import anthropic_failures as failures
 from uniapi.engines.anthropic_blocks import addresses
 from uniapi.engines.anthropic_body import body

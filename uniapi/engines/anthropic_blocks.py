@@ -25,9 +25,9 @@ from uniapi.conversation import (
     ToolUse,
     Turn,
     Uploaded,
-    alternating,
 )
 from uniapi.conversation.fields import wrong
+from uniapi.conversation.reshape import alternating
 from uniapi.engines.anthropic_thinking import usable
 from uniapi.engines.base import Media
 from uniapi.errors import ApiError

@@ -12,8 +12,8 @@ from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider
-from uniapi.conversation import without_images, without_tools
 from uniapi.conversation.read import conversation
+from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import failures
 from uniapi.engines.base import Call, Decoder, Engine, Recipient
 from uniapi.engines.bedrock_blocks import remote

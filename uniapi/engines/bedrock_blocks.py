@@ -29,8 +29,8 @@ from uniapi.conversation import (
     ToolUse,
     Turn,
     Uploaded,
-    alternating,
 )
+from uniapi.conversation.reshape import alternating
 from uniapi.engines.anthropic_thinking import usable
 from uniapi.engines.base import Media
 from uniapi.engines.bedrock_models import Model

@@ -13,8 +13,8 @@ from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import JsonObject
 from uniapi.config.types import Provider
-from uniapi.conversation import without_images, without_tools
 from uniapi.conversation.read import conversation
+from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import cohere_relay, failures
 from uniapi.engines.base import Call, Decoder, Engine, Recipient, Relay
 from uniapi.engines.cohere_decoder import CohereDecoder

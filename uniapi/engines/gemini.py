@@ -15,8 +15,9 @@ from uniapi import codec, relay
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider, Secret
-from uniapi.conversation import Conversation, without_images, without_tools
+from uniapi.conversation import Conversation
 from uniapi.conversation.read import conversation
+from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import gemini_embeddings, gemini_errors, gemini_images
 from uniapi.engines.base import Call, Decoder, Engine, Recipient, Relay
 from uniapi.engines.gemini_decoder import GeminiDecoder

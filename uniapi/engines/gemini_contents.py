@@ -25,8 +25,8 @@ from uniapi.conversation import (
     ToolResult,
     ToolUse,
     Turn,
-    alternating,
 )
+from uniapi.conversation.reshape import alternating
 from uniapi.engines.gemini_family import Family
 from uniapi.engines.gemini_media import Shelf
 from uniapi.engines.gemini_names import DUMMY, signature_in, spoken
