@@ -200,6 +200,7 @@ def adopt(gateway: Gateway, config: Config) -> None:
         if provider.models is None:
             state.discovery_pending(name)
     gateway.credentials.keep(config.providers)
+    gateway.client.keep(filter(None, map(config.proxy_for, config.providers)))
     gateway.discovery.reloaded(others)
 
 

@@ -17,8 +17,9 @@ from uniapi.errors import ApiError, Failure, Kind
 from uniapi.events import Batch, StreamFailed
 from uniapi.framing import FramingError
 from uniapi.race import Leg
-from uniapi.upstream.client import Answer, Client, ProxyError, network_failure
+from uniapi.upstream.client import Answer, Client, network_failure
 from uniapi.upstream.credentials import Credentials
+from uniapi.upstream.proxied import ProxyError
 from uniapi.upstream.scrub import scrub
 
 log = structlog.get_logger()

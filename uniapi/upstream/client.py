@@ -1,13 +1,13 @@
 """Sending a call to a provider, and what the network's troubles mean.
 
 Transports are called directly: `httpx.AsyncClient` would add 0.22 ms a call and nothing used
-here. Redirects are therefore never followed. Direct calls go through our own transport; a
-provider with a `proxy` gets a stock one, which knows http and socks proxies.
+here. Redirects are therefore never followed. Direct calls go through our own transport, those of a
+provider with a `proxy` through `proxied`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,15 +19,12 @@ from uniapi.engines.base import Call
 from uniapi.errors import Failure, Kind
 from uniapi.upstream.network import Network, TcpNetwork
 from uniapi.upstream.outgoing import Heads
+from uniapi.upstream.proxied import Proxies, ProxyError
 from uniapi.upstream.transport import RawHeaders, Transport
 
 CONNECT_TIMEOUT: Final = 15.0  # seconds
 _MAX_ERROR: Final = 256_000  # bytes of an error body that are read
 _HANG_UP: Final = 1.0  # seconds a polite close may take before it is left to the transport
-
-
-class ProxyError(Exception):
-    """The provider's proxy setting is not one that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +66,19 @@ class Answer:
 class Client:
     """All the connections to providers, kept between requests."""
 
-    def __init__(self, network: Network | None = None) -> None:
-        """`network` is the memory network in tests, real sockets otherwise."""
+    def __init__(self, network: Network | None = None, proxies: Proxies | None = None) -> None:
+        """`network` is the memory network in tests, real sockets otherwise; so with `proxies`."""
         self._direct = Transport(network or TcpNetwork(), connect_timeout=CONNECT_TIMEOUT)
         self._heads = Heads()
-        self._proxied: dict[str, httpx.AsyncBaseTransport] = {}
+        self._proxied = proxies or Proxies()
 
     @property
     def open_connections(self) -> int:
-        """Direct connections that are open, idle ones included."""
-        return self._direct.open_connections
+        """Connections in use or being opened, and direct ones that are idle.
+
+        What waits at a proxy for another request cannot be told: httpx keeps it to itself.
+        """
+        return self._direct.open_connections + self._proxied.in_use
 
     @property
     def idle_connections(self) -> int:
@@ -91,53 +91,29 @@ class Client:
         The caller closes the answer. Deadlines are the caller's too, but for connecting.
 
         Raises:
-            httpx.TransportError, ProxyError: see `network_failure`.
+            httpx.TransportError, httpx.InvalidURL, ProxyError: see `network_failure`.
         """
-        if proxy is None:
-            request = self._heads.outgoing(call.method, call.url, call.headers, call.body)
-            reply = await self._direct.send(request)
-            headers = _by_name(reply.headers)
-            body = reply.body
-            return Answer(reply.head.status_code, headers, body, body.over, body.aclose)
-        return await self._send_by(self._proxy(proxy), call)
+        if proxy is not None:
+            status, named, plain = await self._proxied.send(call, proxy, CONNECT_TIMEOUT)
+            return Answer(status, named, plain, plain.over, plain.aclose)
+        request = self._heads.outgoing(call.method, call.url, call.headers, call.body)
+        reply = await self._direct.send(request)
+        headers = _by_name(reply.headers)
+        body = reply.body
+        return Answer(reply.head.status_code, headers, body, body.over, body.aclose)
 
-    async def _send_by(self, transport: httpx.AsyncBaseTransport, call: Call) -> Answer:
-        request = httpx.Request(
-            call.method,
-            call.url,
-            headers=list(call.headers),
-            content=call.body or None,
-            # The stock transport reads its timeouts here; only connecting is its business.
-            extensions={"timeout": {"connect": CONNECT_TIMEOUT}},
-        )
-        response = await transport.handle_async_request(request)
-        # Our own transport hands out plain bytes; the stock one leaves decoding to the response.
-        encoded = "content-encoding" in response.headers
-        stream = response.aiter_bytes() if encoded else response.stream
-        assert isinstance(stream, AsyncIterable)  # noqa: S101 - an async transport's always is
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, aiter(stream), lambda: False, response.aclose)
+    def keep(self, proxies: Iterable[Secret]) -> None:
+        """Name the proxies of a new configuration; what leads to others goes once it is unused."""
+        self._proxied.keep(proxies)
 
     async def sweep(self) -> int:
-        """Close direct connections that have been idle too long; how many that were."""
-        return await self._direct.sweep()
-
-    def _proxy(self, proxy: Secret) -> httpx.AsyncBaseTransport:
-        transport = self._proxied.get(proxy.digest)
-        if transport is None:
-            try:
-                limits = httpx.Limits(max_connections=None)
-                transport = httpx.AsyncHTTPTransport(proxy=proxy.reveal(), limits=limits)
-            except (ValueError, httpx.InvalidURL):
-                raise ProxyError("the proxy of this provider is not a usable URL") from None
-            self._proxied[proxy.digest] = transport
-        return transport
+        """Close what has been idle too long, or leads to proxies no longer named; how many."""
+        return await self._direct.sweep() + await self._proxied.sweep()
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._direct.aclose()
-        for transport in self._proxied.values():
-            await transport.aclose()
+        await self._proxied.aclose()
 
 
 def _by_name(raw: RawHeaders) -> dict[str, str]:

@@ -18,7 +18,8 @@ import trio
 from uniapi.config.types import Config, Provider, Secret
 from uniapi.engines.base import Call, Engine
 from uniapi.errors import ApiError, Failure, Kind
-from uniapi.upstream.client import Client, ProxyError, network_failure
+from uniapi.upstream.client import Client, network_failure
+from uniapi.upstream.proxied import ProxyError
 
 _EARLY: Final = 300.0  # seconds before its end that a token is no longer handed out
 _AGAIN: Final = 30.0  # seconds an old token serves on before another is asked for again

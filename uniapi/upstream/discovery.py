@@ -21,8 +21,9 @@ from uniapi.engines.base import Call, Engine, Recipient
 from uniapi.engines.registry import engines_for
 from uniapi.errors import ApiError, Failure, Kind
 from uniapi.state import DiscoveryStatus, State
-from uniapi.upstream.client import Client, ProxyError, network_failure
+from uniapi.upstream.client import Client, network_failure
 from uniapi.upstream.credentials import Credentials
+from uniapi.upstream.proxied import ProxyError
 from uniapi.upstream.scrub import scrub
 
 TIMEOUT: Final = 20.0  # seconds for one listing
