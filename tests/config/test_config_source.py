@@ -179,7 +179,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path, name: str, what: str) -> Non
 def test_an_address_is_fetched(site: Site, env: dict[str, str]) -> None:
     site.body(b"a: 1\n")
     loaded = load(UrlSource(site.url("/x/api.yaml?token=1")), env)
-    assert loaded == Loaded("a: 1\n", "http://127.0.0.1/…/api.yaml")
+    assert loaded == Loaded("a: 1\n", f"http://127.0.0.1:{site.port}/…/api.yaml")
     ((path, headers),) = site.requests
     assert path == "/x/api.yaml?token=1"
     assert headers["user-agent"] == f"uniapi/{__version__}"
@@ -194,6 +194,21 @@ def test_userinfo_is_sent_as_authorization_and_never_shown(site: Site, env: dict
     assert PASSWORD not in repr(UrlSource(url))
     ((_, headers),) = site.requests
     assert headers["authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://h/api.yaml", "https://h/api.yaml"),
+        ("https://h", "https://h/"),
+        ("https://h:8443/api.yaml", "https://h:8443/api.yaml"),
+        ("https://me:pw@h:8443/a/b/api.yaml?k=v#f", "https://h:8443/…/api.yaml"),
+        ("http://me:p@w@[::1]:8080/api.yaml", "http://[::1]:8080/api.yaml"),
+        ("http://[::1]/", "http://[::1]/"),
+    ],
+)
+def test_an_address_is_told_by_host_port_and_last_segment(address: str, shown: str) -> None:
+    assert UrlSource(address).name == shown
 
 
 @pytest.mark.parametrize("status", [204, 404, 500])

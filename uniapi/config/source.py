@@ -3,8 +3,8 @@
 Everything here blocks: it runs before the event loop does, or in a worker thread. The standard
 library's client is used, because this is one small GET now and then, with limits of its own: one
 total deadline (a timeout for each read is no total: a byte a second passes it for ever), one size,
-and redirects that stay where the user pointed. What is printed of an address is its host and its
-last segment; the rest may be a password.
+and redirects that stay where the user pointed. What is printed of an address is its host, its port
+and its last segment; the rest may be a password.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ class UrlSource:
 
     @property
     def name(self) -> str:
-        """The address as it may be shown: scheme, host and last segment."""
+        """The address as it may be shown: scheme, host, port and last segment."""
         parts = urlsplit(self.url)
+        place = parts.netloc.rpartition("@")[2]
         folder, _, last = parts.path.rpartition("/")
-        return f"{parts.scheme}://{parts.hostname or ''}{'/…' if folder else ''}/{last}"
+        return f"{parts.scheme}://{place}{'/…' if folder else ''}/{last}"
 
     def __repr__(self) -> str:
         """Without userinfo, query and folders."""
