@@ -9,11 +9,12 @@ import pytest
 
 from tests.kit.world import config_of
 from uniapi import cli
+from uniapi.buckets import Bucket, Scope
 from uniapi.config.types import Secret
 from uniapi.explain import Explanation, explain
 from uniapi.routing.ask import Ask
 from uniapi.routing.plan import make_plan
-from uniapi.state import Bucket, Scope, State
+from uniapi.state import State
 
 API = """
 providers:
@@ -97,7 +98,7 @@ def test_the_state_of_a_running_gateway_shows_and_does_not_move() -> None:
     assert rule is not None
     assert rule.rules.default is not None
     windows = rule.rules.default.windows
-    inner = state.metered(Bucket(Scope.CLIENT, INNER.id))
+    inner = state.buckets.metered(Bucket(Scope.CLIENT, INNER.id))
     inner.add(windows, windows[0].unit, 1, 0.0, 0.0)
     before = told(state=state, now=10.0)
     assert f"  {A2}: 3 left of 3/min, 1000/tpr\n     {A1}: 3 left of 3/min, 1000/tpr, rests" in (

@@ -28,24 +28,25 @@ ALLOWED: dict[str, set[str]] = {
         "__init__",
     },
     "meter": {"config.bounds"},
+    "buckets": {"config.bounds", "meter"},
     "waits": set(),
     "tcp": set(),
     "alarm": set(),
     "ids": set(),
-    "state": {"config.types", "config.bounds", "meter", "waits"},
-    "routing": {"errors", "config.types", "config.bounds", "config.targets", "state"},
+    "state": {"config.types", "buckets", "waits"},
+    "routing": {"errors", "config.types", "config.bounds", "config.targets", "buckets", "state"},
     "patience": {"errors", "routing", "alarm"},
     "explain": {"config.types", "state", "routing"},
     "race": {"errors", "events", "routing", "patience"},
-    "stats": {"config.types", "config.bounds", "state", "waits"},
+    "stats": {"config.types", "config.bounds", "buckets", "state", "waits"},
     "upstream": {
         "codec", "errors", "events", "chat", "framing", "relay", "config.types", "engines",
         "state", "race", "tcp", "ids", "__init__",
     },
     "frontend": {
         "codec", "errors", "events", "chat", "multipart", "relay", "splice", "duration",
-        "config.types", "config.bounds", "config.masked", "state", "routing", "race", "upstream",
-        "explain", "stats", "ids", "__init__",
+        "config.types", "config.bounds", "config.masked", "buckets", "state", "routing", "race",
+        "upstream", "explain", "stats", "ids", "__init__",
     },
     "server": {"errors", "tcp", "alarm"},
     "log": set(),
@@ -73,7 +74,8 @@ KEPT: dict[str, set[str]] = {
 # The vocabulary and the pure rooms: no event loop, no clock, no network.
 PURE = (
     "codec", "errors", "events", "chat", "conversation", "eventstream", "framing", "multipart",
-    "relay", "splice", "duration", "engines", "routing", "state", "meter", "waits", "explain",
+    "relay", "splice", "duration", "engines", "routing", "state", "meter", "buckets", "waits",
+    "explain",
 )  # fmt: skip
 IMPURE = {"trio", "anyio", "time", "socket", "random"}
 PURE_EXCEPTIONS = {("routing", "random.Random"), ("explain", "random.Random")}

@@ -17,13 +17,14 @@ from tests.kit.reloading import (
 )
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
+from uniapi.buckets import Bucket, Scope
 from uniapi.config.source import (
     FileSource,
 )
 from uniapi.config.types import Config, Secret
 from uniapi.config.watch import FileWatch
 from uniapi.demo import SIXTY, Behaviour
-from uniapi.state import Bucket, DiscoveryStatus, Scope
+from uniapi.state import DiscoveryStatus
 from uniapi.upstream.credentials import _Grant, _identity
 
 # ---- what survives ---------------------------------------------------------------------------
@@ -39,7 +40,7 @@ async def test_what_is_still_true_is_kept_and_the_rest_forgotten(
         state.cool_key(host, Secret(f"sk-up-{host}").digest, now, 500)
         state.advance_pool(host)
     mine = Bucket(Scope.CLIENT, Secret(KEY).digest)
-    meter = state.metered(mine)
+    meter = state.buckets.metered(mine)
     moved = config("a", "b").replace("http://b/v1", "http://b/v2")
     scene.write(moved)
     scene.reloader.ask()
@@ -47,7 +48,7 @@ async def test_what_is_still_true_is_kept_and_the_rest_forgotten(
     assert state.channel_cooldown("a", "m", now) == 500
     assert state.key_cooldown("a", Secret("sk-up-a").digest, now) == 500
     assert state.pool_cursor("a") == 1
-    assert state.meter(mine) is meter
+    assert state.buckets.get(mine) is meter
     assert state.channel_cooldown("gone", "m", now) == 0
     assert state.pool_cursor("gone") == 0
     assert state.channel_cooldown("b", "m", now) == 0, "another address deserves a try at once"

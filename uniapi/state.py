@@ -7,21 +7,16 @@ caller passes `now`, seconds on any clock that only goes forward.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
 
-from uniapi.config.bounds import Unit, Window
+from uniapi.buckets import Buckets, Scope
 from uniapi.config.types import Config, ModelName, Provider
-from uniapi.meter import Meter
 from uniapi.waits import Budget, Waits
 
 MAX_TURNS = 10_000  # (client key, model) pairs; a hostile listing may rename its models for ever
-MAX_METERS = 10_000  # buckets; as above
-MAX_TAKINGS = 10_000  # that nobody has come for; who keeps them comes every second
-LONG = 86_400.0  # seconds; a window as long as this is worth more than the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,48 +48,6 @@ class Cooldown:
     since: float
     until: float
     trial: float = 0.0
-
-
-class Scope(StrEnum):
-    """Whose requests a rate limit counts."""
-
-    SERVER = "server"
-    CLIENT = "client"
-    PROVIDER = "provider"
-
-
-class Bucket(NamedTuple):
-    """What is counted together.
-
-    Attributes:
-        scope: whose requests.
-        owner: the digest of the client key or the provider's name; empty for the server.
-        key: the digest of the provider's key; empty when it has none, and in other scopes.
-        model: the model's name; empty when all models are counted together.
-    """
-
-    scope: Scope
-    owner: str = ""
-    key: str = ""
-    model: str = ""
-
-
-class Taking(NamedTuple):
-    """Something that a window of a day or longer has counted.
-
-    Attributes:
-        bucket: with whom.
-        unit: what.
-        seconds: the length of the window.
-        amount: how much.
-        start: from when it counts.
-    """
-
-    bucket: Bucket
-    unit: Unit
-    seconds: float
-    amount: int
-    start: float
 
 
 class DiscoveryStatus(StrEnum):
@@ -133,16 +86,14 @@ class State:
         self._keys: dict[tuple[str, str], Cooldown] = {}
         self._tired: Counter[str] = Counter()  # providers by how many of their keys are in _keys
         self._worked_out: tuple[Config | None, dict[tuple[str, ...], object]] = (None, {})
-        self._meters: dict[Bucket, Meter] = {}
         self._discoveries: dict[str, Discovery] = {}
         self.counters: Counter[str] = Counter()
         """Event name to how often it happened; names are constants of the code."""
         self.spent: dict[str, float] = {}
         """Digest of a client key to the US dollars it has cost; kept up by who counts them."""
+        self.buckets = Buckets()
         self.waits = Waits()
         self.budget = Budget()
-        self.takings: deque[Taking] | None = None
-        """What long windows have counted, for whoever keeps it; None when nobody does."""
 
     # Scheduling
 
@@ -238,49 +189,6 @@ class State:
         _wake(self._keys, (provider, digest), started)
         self._tired[provider] += len(self._keys) - before
 
-    # Rate limits
-
-    def meter(self, bucket: Bucket) -> Meter | None:
-        """What this bucket has used; None when that is nothing."""
-        return self._meters.get(bucket)
-
-    @property
-    def meters(self) -> Mapping[Bucket, Meter]:
-        """Every bucket that has counted something."""
-        return self._meters
-
-    def metered(self, bucket: Bucket) -> Meter:
-        """The meter of this bucket, to count with.
-
-        The longest unused is forgotten beyond `MAX_METERS`.
-        """
-        meter = self._meters.pop(bucket, None) or Meter()
-        self._meters[bucket] = meter
-        if len(self._meters) > MAX_METERS:
-            del self._meters[next(iter(self._meters))]
-        return meter
-
-    def count(
-        self,
-        bucket: Bucket,
-        windows: Sequence[Window],
-        unit: Unit,
-        amount: int,
-        now: float,
-        start: float,
-    ) -> None:
-        """As `Meter.add`, in the meter of this bucket; whoever keeps long windows is told."""
-        self.metered(bucket).add(windows, unit, amount, now, start)
-        if self.takings is not None:
-            for seconds in {window.seconds for window in windows if window.unit is unit}:
-                if seconds >= LONG:
-                    self.takings.append(Taking(bucket, unit, seconds, amount, start))
-
-    def keep_takings(self) -> deque[Taking]:
-        """Begin to put what long windows count where the caller takes it from, again and again."""
-        self.takings = deque(maxlen=MAX_TAKINGS)
-        return self.takings
-
     # Models
 
     def worked_out(self, config: Config) -> dict[tuple[str, ...], object]:
@@ -347,7 +255,7 @@ class State:
             *((Scope.PROVIDER, name, "") for name in providers),
             *((Scope.PROVIDER, name, digest) for name, digest in pools),
         }
-        self._meters = {at: meter for at, meter in self._meters.items() if at[:3] in owners}
+        self.buckets.keep(owners)
         self.waits.keep(providers)
         self.budget.keep(keys)
         self._discoveries = {

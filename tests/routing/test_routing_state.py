@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from uniapi.config.bounds import Unit, Window
 from uniapi.config.types import ClientKey, Config, ModelName, Provider, Secret
-from uniapi.state import (
-    MAX_METERS,
-    MAX_TURNS,
-    Bucket,
-    DiscoveryStatus,
-    Scope,
-    State,
-    Turn,
-)
+from uniapi.state import MAX_TURNS, DiscoveryStatus, State, Turn
 
 LISTED = (ModelName("m", "m"),)
 
@@ -76,41 +67,6 @@ def test_a_trial_ends_with_what_it_found_out() -> None:
         assert state.begin_trial("p", "m", 23.0, 33.0) == (end != "wake")
         state.wake_channel("p", "m", started=99.0)
     state.end_trial("p", "m")
-
-
-def test_meters_are_bounded_and_the_longest_unused_goes_first() -> None:
-    state, window = State(), Window(5, 60.0)
-    first, second = Bucket(Scope.CLIENT, "k", model="1"), Bucket(Scope.CLIENT, "k", model="2")
-    for bucket in (first, second, first):
-        state.metered(bucket).add((window,), Unit.REQUESTS, 1, 0.0, 0.0)
-    for n in range(MAX_METERS - 1):
-        state.metered(Bucket(Scope.CLIENT, "k", model=f"m{n}"))
-    assert state.meter(second) is None
-    kept = state.meter(first)
-    assert kept is not None
-    assert kept.left(window, 0.0) == 3
-
-
-def test_a_reload_forgets_what_nobody_counts_any_more() -> None:
-    key, client = Secret("sk-kept"), ClientKey(Secret("client"))
-    kept = {
-        Bucket(Scope.SERVER, model="m"),
-        Bucket(Scope.CLIENT, client.id),
-        Bucket(Scope.PROVIDER, "p", key.digest, "m"),
-        Bucket(Scope.PROVIDER, "p", "", "m"),
-    }
-    gone = {
-        Bucket(Scope.CLIENT, "p"),
-        Bucket(Scope.CLIENT, "unknown"),
-        Bucket(Scope.PROVIDER, "p", "other", "m"),
-        Bucket(Scope.PROVIDER, "q", key.digest, "m"),
-        Bucket(Scope.PROVIDER, client.id, "", "m"),
-    }
-    state = State()
-    for bucket in kept | gone:
-        state.metered(bucket)
-    state.prune(Config((Provider("p", keys=(key,)),), (client,)))
-    assert {bucket for bucket in kept | gone if state.meter(bucket) is not None} == kept
 
 
 def test_configured_models_beat_discovered_ones() -> None:

@@ -18,11 +18,12 @@ from trio.testing import MockClock
 from tests.kit.records import ATTEMPT, DAY, RECORD, TODAY
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
+from uniapi.buckets import Bucket, Scope, Taking
 from uniapi.config.bounds import ByModel, RateLimit, RateLimits, Unit, Window
 from uniapi.config.types import ClientKey, Config, KeyPreferences, Provider, Secret
 from uniapi.routing import limits
 from uniapi.routing.limits import Claim
-from uniapi.state import Bucket, Scope, State, Taking
+from uniapi.state import State
 from uniapi.stats.restore import Memory, add_up, restore
 from uniapi.stats.store import Step, Store, Taken, reader
 from uniapi.stats.writer import Writer
@@ -221,7 +222,7 @@ class Kept:
 
     def begin(self) -> deque[Taking]:
         self.state = State()
-        self.takings = self.state.keep_takings()
+        self.takings = self.state.buckets.keep_takings()
         return self.takings
 
     def take(self, claim: Claim, now: float) -> bool:
@@ -274,7 +275,7 @@ def test_a_few_that_were_used_are_given_back_a_256th_late_at_most(times: list[fl
     for at in sorted(times):
         assert kept.take(claim, at)
     kept.restart(DAY / 2, 0.0)
-    meter = kept.state.meter(claim.bucket)
+    meter = kept.state.buckets.get(claim.bucket)
     assert meter is not None
     day = claim.limit.windows[0]
     assert meter.left(day, DAY / 2) == day.limit - len(times)
@@ -290,7 +291,7 @@ def remembered(bucket: Bucket, window: float, last: float, unit: Unit = Unit.REQ
 def test_what_the_file_has_from_the_future_was_taken_now() -> None:
     state, bucket = State(), Bucket(Scope.CLIENT, ADA.id)
     assert restore(remembered(bucket, DAY, TODAY + 9999.0), state, CONFIG, 50.0, TODAY) == 1
-    meter = state.meter(bucket)
+    meter = state.buckets.get(bucket)
     assert meter is not None
     assert meter.left(Window(5, DAY), 50.0 + DAY - 1) == 2
     assert meter.left(Window(5, DAY), 50.0 + DAY) == 5
@@ -312,7 +313,7 @@ def test_what_nobody_asks_for_any_more_is_not_taken_over(memory: Memory) -> None
     state = State()
     assert restore(memory, state, CONFIG, 0.0, TODAY) == 0
     [(step, _)] = memory.taken
-    assert state.meter(Bucket(Scope(step.scope), step.owner, step.key, step.model)) is None
+    assert state.buckets.get(Bucket(Scope(step.scope), step.owner, step.key, step.model)) is None
 
 
 def test_how_long_channels_take_is_taken_over_for_those_there_are(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from structlog.typing import EventDict
 from trio.testing import MockClock
 
 from tests.kit.records import ATTEMPT, RECORD, TODAY
+from uniapi.buckets import Bucket, Scope
 from uniapi.config.bounds import Unit, Window
 from uniapi.config.types import ClientKey, Config, Preferences, Provider, Secret
-from uniapi.state import Bucket, Scope, State
+from uniapi.state import State
 from uniapi.stats import writer as writing
 from uniapi.stats.prune import MAX_REQUESTS
 from uniapi.stats.store import Store, reader
@@ -375,7 +376,7 @@ async def test_what_long_windows_count_is_in_the_file_before_the_request_is_over
     await trio.sleep(10)
     windows = (Window(5, 86_400.0), Window(2, 60.0))
     at = trio.current_time()
-    desk.state.count(Bucket(Scope.CLIENT, ADA.id), windows, Unit.REQUESTS, 1, at, at)
+    desk.state.buckets.count(Bucket(Scope.CLIENT, ADA.id), windows, Unit.REQUESTS, 1, at, at)
     await trio.sleep(1.5)
     assert desk.asked("SELECT owner, unit, window, last, amount FROM taken") == [
         (ADA.id, "requests", 86_400.0, TODAY + 10.0, 1)

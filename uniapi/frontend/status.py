@@ -36,6 +36,7 @@ from typing import Final
 import trio
 
 from uniapi import __version__, codec
+from uniapi.buckets import Bucket, Scope
 from uniapi.codec import Json, JsonObject
 from uniapi.config.bounds import RateLimit, RateLimits
 from uniapi.config.masked import digest, masked
@@ -46,7 +47,7 @@ from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.routing import limits
 from uniapi.routing.limits import Claim
-from uniapi.state import Bucket, Scope, State
+from uniapi.state import State
 from uniapi.stats import process
 
 MOST: Final = 1_000  # entries of a list; a larger answer would hold up everybody else
@@ -188,7 +189,7 @@ def _discovery(config: Config, state: State) -> Iterator[Json]:
 
 
 def _quotas(config: Config, state: State, now: float) -> Iterator[Json]:
-    for bucket in dict.fromkeys(chain(_always(config), state.meters)):
+    for bucket in dict.fromkeys(chain(_always(config), state.buckets)):
         limit = _limit(config, state, bucket)
         if limit is None or not limit.windows:
             continue

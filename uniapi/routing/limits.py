@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from uniapi.buckets import Bucket, Scope
 from uniapi.config.bounds import RateLimit, RateLimits, Unit, Window
 from uniapi.config.types import Channel, ClientKey, Config, Secret
 from uniapi.errors import ApiError
 from uniapi.routing.ask import Ask
 from uniapi.routing.match import expand
-from uniapi.state import Bucket, Scope, State
+from uniapi.state import State
 
 _UNITS: Final = {
     1.0: "s",
@@ -160,7 +161,7 @@ def check(state: State, claims: Sequence[Claim], tokens: int, now: float) -> Den
         most = claim.limit.tokens_per_request
         if most is not None and tokens > most:
             return Denial(f"{most}/tpr {claim.whose}", None)
-        meter = state.meter(claim.bucket)
+        meter = state.buckets.get(claim.bucket)
         if meter is None:
             continue
         for window in claim.limit.windows:
@@ -207,12 +208,12 @@ def spend(state: State, claims: Sequence[Claim], tokens: int, now: float) -> Non
 def _add(state: State, claim: Claim, unit: Unit, amount: int, now: float, start: float) -> None:
     windows = claim.limit.windows
     if any(window.unit is unit for window in windows):
-        state.count(claim.bucket, windows, unit, amount, now, start)
+        state.buckets.count(claim.bucket, windows, unit, amount, now, start)
 
 
 def left(state: State, claim: Claim, now: float) -> Iterator[tuple[Window, int]]:
     """What is left in each window of a limit."""
-    meter = state.meter(claim.bucket)
+    meter = state.buckets.get(claim.bucket)
     for window in claim.limit.windows:
         yield window, window.limit if meter is None else meter.left(window, now)
 

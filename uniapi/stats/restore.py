@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from uniapi.buckets import LONG, Bucket, Scope, Taking
 from uniapi.config.bounds import RateLimits, Unit, Window
 from uniapi.config.types import Config
-from uniapi.state import LONG, Bucket, Scope, State, Taking
+from uniapi.state import State
 from uniapi.stats.store import DAY, STEPS, Step, Store, Taken
 
 READING: Final = 1.5  # seconds; the gateway does not serve before
@@ -70,7 +71,7 @@ def restore(memory: Memory, state: State, config: Config, now: float, unix: floa
             continue
         bucket = Bucket(Scope(step.scope), step.owner, step.key, step.model)
         at = now - max(0.0, unix - taken.last)
-        state.metered(bucket).add((window,), window.unit, taken.amount, at, at)
+        state.buckets.metered(bucket).add((window,), window.unit, taken.amount, at, at)
         windows.add((bucket, window))
     names = config.providers_by_name
     for provider, model, stream, seconds in memory.waits:

@@ -126,7 +126,7 @@ class Writer:
         self.dropped = self.lost = self.written = 0
         self._config, self._clock, self._cap = config, clock, cap
         self._thread = own_thread() if thread is None else thread
-        self._state, self._takings = state, state.keep_takings()
+        self._state, self._takings = state, state.buckets.keep_takings()
         self._queue: deque[Record] = deque()
         self._steps: dict[Step, Taken] = {}
         self._file = File(path, clock)
