@@ -47,6 +47,8 @@ fail() {
 # What a shell reads as one word again.
 quoted() { printf '%s\n' "$1" | sed -e "s/'/'\\\\''/g" -e "1s/^/'/" -e "\$s/\$/'/"; }
 
+me=$(quoted "$0") # in hints, so that they can be typed as they stand
+
 save() {
     touch "$settings"
     {
@@ -68,7 +70,7 @@ kept() {
 
 load() {
     if [ ! -x "$venv/bin/python" ] || [ ! -f "$settings" ]; then
-        fail "not installed in $home" "install it with: sh conf/serv00.sh install PORT"
+        fail "not installed in $home" "install it with: sh $me install PORT"
     fi
     set -a
     # shellcheck source=/dev/null
@@ -99,7 +101,7 @@ find_python() {
     done
     fail "there is no Python 3.11 or newer" \
         "see what there is: ls /usr/local/bin/python3*" \
-        "name one that is not on your PATH: PYTHON=/path/to/python3.11 sh $0 install" \
+        "name one that is not on your PATH: PYTHON=/path/to/python3.11 sh $me install" \
         "as root of your own machine: pkg install python311"
 }
 
@@ -107,7 +109,7 @@ check_port() {
     case $1 in
     '') fail "no port" \
         "reserve one in the panel (Port reservation, TCP) or with: devil port add tcp random" \
-        "and name it: sh $0 install PORT" ;;
+        "and name it: sh $me install PORT" ;;
     *[!0-9]* | ??????*) fail "$1 is not a port" ;;
     esac
     if [ "$1" -lt 1024 ] || [ "$1" -gt 65535 ]; then
@@ -125,7 +127,7 @@ install() {
         from=$(kept UNIAPI_SOURCE)
         [ ! -f "$here/../pyproject.toml" ] || from=$(cd "$here/.." && pwd)
     fi
-    [ -n "$from" ] || fail "nothing to install from" "name the folder with the source: sh $0 install $port FOLDER"
+    [ -n "$from" ] || fail "nothing to install from" "name the folder with the source: sh $me install $port FOLDER"
     find_python
     need tmux "ask the host for it, or: pkg install tmux"
     need crontab "without it nothing would start with the machine"
@@ -206,7 +208,7 @@ start() {
         return
     fi
     (cd "$home" && "$venv/bin/python" -m uniapi check) ||
-        fail "not started" "mend $home/api.yaml, or: sh $(quoted "$0") set CONFIG_URL https://…"
+        fail "not started" "mend $home/api.yaml, or: sh $me set CONFIG_URL https://…"
     launch
     if "$venv/bin/python" - "$(address)/healthz" <<'END'; then
 import sys, time, urllib.request
@@ -280,7 +282,7 @@ status() {
     if find_pid; then
         say "runs as process $pid: $(address)"
     elif has_session; then
-        say "is between two tries to start; see: sh $0 log"
+        say "is between two tries to start; see: sh $me log"
         return 1
     else
         say "does not run"
@@ -325,11 +327,11 @@ attach) exec tmux attach-session -t "=$session" ;;
 set)
     load
     case ${1:-} in
-    '' | [0-9]* | *[!A-Za-z0-9_]*) fail "usage: sh $0 set NAME VALUE" ;;
+    '' | [0-9]* | *[!A-Za-z0-9_]*) fail "usage: sh $me set NAME VALUE" ;;
     PORT) check_port "${2:-}" ;;
     esac
     save "$1" "${2:-}"
-    say "kept; it counts from the next: sh $0 restart"
+    say "kept; it counts from the next: sh $me restart"
     ;;
 uninstall) uninstall ;;
 boot) boot ;;

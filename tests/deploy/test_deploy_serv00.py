@@ -414,6 +414,42 @@ def test_what_is_missing_is_said_with_what_to_do(host: Host) -> None:
     assert host.crontab() == []
 
 
+def test_what_it_tells_you_to_type_can_be_typed(host: Host) -> None:
+    """The script lies in a folder with blanks and quotes: every hint names it as one word."""
+    host.script = host.home / "serv00.sh"
+    shutil.copy(SCRIPT, host.script)
+    said = [host.runs("start")[1], host.runs("install")[1], host.runs("install", "8123")[1]]
+    (host.path / "python3.11").rename(host.path / "away")
+    said.append(host.runs("install", "8123", "/src")[1])
+    (host.path / "away").rename(host.path / "python3.11")
+    host.installed(8123)
+    said += [host.runs("set", "DISABLE_DATABASE", "true")[1], host.runs("set", "0")[1]]
+    host.tool("tmux", "#!/bin/sh\n")
+    said.append(host.runs("status")[1])
+    (host.place / "api.yaml").unlink()
+    host.tool("tmux", "#!/bin/sh\nexit 1\n")
+    said.append(host.runs("start")[1])
+    hints = [found for one in said for found in re.findall(r"\bsh .*", one)]
+    typed = [as_typed(hint) for hint in hints]
+    assert {script for _, script, *_ in typed} == {str(host.script)}
+    assert [command for _, _, command, *_ in typed] == [
+        "install", "install", "install", "install", "restart", "set", "log", "set",
+    ]  # fmt: skip
+
+
+def as_typed(command: str) -> list[str]:
+    """The words that a shell takes a command for."""
+    done = subprocess.run(  # noqa: S603 - what the script says
+        ["/bin/sh", "-c", f"printf '%s\\n' {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
+    )
+    assert done.returncode == 0, command
+    return done.stdout.splitlines()
+
+
 def test_an_old_python_is_passed_over(host: Host) -> None:
     (host.path / "python3.11").unlink()
     host.tool("python3", "#!/bin/sh\nexit 1\n")  # what the version's question answers
