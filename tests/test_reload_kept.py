@@ -26,6 +26,8 @@ from uniapi.config.watch import FileWatch
 from uniapi.demo import SIXTY, Behaviour
 from uniapi.state import DiscoveryStatus
 from uniapi.upstream.credentials import _Grant, _identity
+from uniapi.upstream.proxied import Proxies
+from uniapi.upstream.transport import Transport
 
 # ---- what survives ---------------------------------------------------------------------------
 
@@ -54,6 +56,51 @@ async def test_what_is_still_true_is_kept_and_the_rest_forgotten(
     assert state.channel_cooldown("b", "m", now) == 0, "another address deserves a try at once"
     assert state.key_cooldown("b", Secret("sk-up-b").digest, now) == 0
     assert state.pool_cursor("b") == 1
+
+
+async def test_a_proxy_that_was_taken_away_serves_its_last_stream_and_is_closed(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    provider = world.provider("a", gap=0.5)
+    through = ", preferences: {proxy: 'http://proxy:3128'}"
+    scene = started(world, config("a", more=through))
+    client = world.gateway.client
+    client._proxied = Proxies(lambda url: Transport(world.network))
+    heard: list[Heard] = []
+
+    async def ask() -> None:
+        heard.append(await world.ask())
+
+    world.nursery.start_soon(ask)
+    await scene.wait_for(5)
+    scene.write(config("a"))
+    scene.reloader.ask()
+    await scene.wait_for(1)
+    assert await client.sweep() == 0
+    assert (client.open_connections, provider.open_connections) == (1, 1)
+    await scene.wait_for(30)
+    assert heard[0].text() == SIXTY
+    assert (client.open_connections, provider.open_connections) == (0, 1)
+    assert await client.sweep() == 1
+    await scene.wait_for(0)
+    assert provider.open_connections == 0
+
+
+async def test_a_proxy_that_is_still_named_keeps_its_connections(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    provider = world.provider("a")
+    top = "preferences: {proxy: 'http://proxy:3128'}\n"
+    scene = started(world, config("a", "gone", top=top))
+    client = world.gateway.client
+    client._proxied = Proxies(lambda url: Transport(world.network))
+    await world.ask()
+    scene.write(config("a", top=top))
+    scene.reloader.ask()
+    await scene.wait_for(1)
+    assert names(world) == ["a"]
+    assert await client.sweep() == 0
+    assert provider.open_connections == 1
 
 
 async def test_only_who_is_another_is_asked_for_its_models_again(
