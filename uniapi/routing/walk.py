@@ -10,9 +10,8 @@ yet asked go first. Nor is the same channel asked again while that would keep a 
 asked from its only attempt, so a request meets as many channels as it may make attempts.
 
 `next` may be called while an attempt is still in flight: it then gives the next channel, which is
-what a hedge needs. It is also where limits are counted, at the moment an attempt is handed out:
-a key without room gives way to the next, a channel without keys to the next channel. And where a
-channel that has rested is tried by one request, which the others let go first.
+what a hedge needs. It is also where limits are counted (`admission`), and where a channel that has
+rested is tried by one request, which the others let go first.
 """
 
 from __future__ import annotations
@@ -21,13 +20,12 @@ from collections import deque
 from dataclasses import dataclass
 from math import inf
 from random import Random
-from typing import Literal, assert_never
+from typing import assert_never
 
 from uniapi.config.types import Algorithm, Channel, Config, Secret
 from uniapi.errors import ApiError, Failure, Kind
-from uniapi.routing import limits
+from uniapi.routing.admission import Admission
 from uniapi.routing.failures import MEANING, Cools, SameChannel, for_client, most_telling
-from uniapi.routing.limits import Claim, Denial
 from uniapi.routing.place import Place
 from uniapi.routing.plan import Plan
 from uniapi.routing.rests import channel_rest, key_rest
@@ -101,10 +99,9 @@ class Walk:
         self._again: deque[tuple[Place, float]] = deque()
         self._later: deque[Place] = deque()
         self._front = 0
+        self._admission = Admission(config, state, plan.model)
         self._begun: list[_Begun] = []
         self._trail: list[tuple[Attempt, Failure]] = []
-        self._entered: set[str] = set()  # nested keys that have counted this request
-        self._denials: list[Denial] = []
         self._stopped = False
 
     @property
@@ -125,8 +122,8 @@ class Walk:
         Raises:
             ValueError: when nothing has failed and no limit was met.
         """
-        if not self._trail and self._denials:
-            return min(self._denials, key=lambda denial: denial.wait or inf).error()
+        if not self._trail and (denial := self._admission.soonest) is not None:
+            return denial.error()
         failure = most_telling(self.failures)
         attempt = next(tried for tried, how in reversed(self._trail) if how is failure)
         return for_client(failure, attempt.channel.upstream, attempt.channel.provider.name)
@@ -208,8 +205,11 @@ class Walk:
         start = max(now, not_before, place.free_at())
         if self._lets_others_first(place, now):
             self._later.append(place)
-        elif self._counted(place, now, start):
+        elif self._admission.admits(place, now, start):
             return self._begin(place, now, start)
+        else:
+            place.last = None  # no later round of this request asks it either
+            self._end_trial(place)
         return None
 
     def _pick(self, now: float) -> tuple[Place, float] | None:
@@ -232,35 +232,6 @@ class Walk:
             return False
         place.yielded = True
         return True
-
-    def _counted(self, place: Place, now: float, start: float) -> bool:
-        """Count an attempt in its limits, with the first key that has room; False: none has."""
-        entry = self._entry(place)
-        denial = limits.check(self._state, entry, 0, now)
-        if denial is not None:
-            return self._leave_out(place, denial)
-        while True:
-            claims = (*entry, *limits.of_channel(place.slot.channel, place.key))
-            denial = limits.take(self._state, claims, 0, now, start)
-            if denial is None:
-                self._entered.update(place.slot.via)
-                return True
-            place.refused.add(place.turn)
-            if not place.pass_key():
-                return self._leave_out(place, denial)
-
-    def _leave_out(self, place: Place, denial: Denial) -> Literal[False]:
-        """A limit has no room; no later round of this request asks this channel either."""
-        self._denials.append(denial)
-        place.last = None
-        self._end_trial(place)
-        return False
-
-    def _entry(self, place: Place) -> tuple[Claim, ...]:
-        """The limits of the nested keys that lead to a channel and were not passed yet."""
-        inner = (one for one in place.slot.via if one not in self._entered)
-        keys = (self._config.keys_by_id[one] for one in inner)
-        return tuple(claim for key in keys for claim in limits.of_nested(key, self._plan.model))
 
     def _begin(self, place: Place, now: float, start: float) -> Step:
         place.starts.append(start)
