@@ -17,20 +17,8 @@ from pathlib import Path
 import trio
 
 from bench.running import free_port, listening
-from bench.sixteen import (
-    FAST,
-    FAULTS,
-    FULL,
-    Fault,
-    Heard,
-    Observed,
-    Speed,
-    Verdict,
-    ask,
-    config,
-    judge,
-    plan,
-)
+from bench.sixteen import FAST, FAULTS, FULL, Fault, Observed, Speed, Verdict, config, judge, plan
+from bench.strict import Heard, ask
 from uniapi.demo import Provider, serve
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]

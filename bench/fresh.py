@@ -13,7 +13,8 @@ import trio
 
 from bench.client import target
 from bench.contender import KEY, Contender, running
-from bench.load import Plan, Report, run
+from bench.load import Plan, run
+from bench.outcome import Report
 from bench.process import Cost, cost
 from bench.scenarios import Figures, told
 from bench.workloads import said, workload

@@ -13,7 +13,8 @@ import trio
 from bench.client import Client, Target, target
 from bench.contender import KEY, Running
 from bench.figures import percentile
-from bench.load import Plan, Report, run
+from bench.load import Plan, run
+from bench.outcome import Report
 from bench.process import cost
 from bench.workloads import CHUNKS, said, workload
 

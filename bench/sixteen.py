@@ -2,7 +2,7 @@
 
 The rules are those of a public harness for gateways (failoverbench, methodology v0.1, MIT). The
 primary is faulty, the fallback is healthy, and the answer is sixty known words. Nothing here does
-I/O but `ask`, which takes any stream: the same rules judge real sockets and a virtual clock.
+I/O: the same rules judge real sockets and a virtual clock.
 
     pass     the caller has the whole answer (for 13: a clean error), and every check holds
     partial  the same, but something that is advised did not hold
@@ -16,13 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import h11
-import trio
+from bench.strict import KEY, Heard
 
-from uniapi.codec import Json, dumps, loads
-from uniapi.demo import SIXTY
-
-KEY: Final = "sk-sixteen-faults"
 NUMBERS: Final = tuple(f"{number:02}" for number in range(1, 17))
 
 
@@ -91,129 +86,6 @@ def _rows(models: Sequence[str]) -> str:
     """A YAML list, four entries a line."""
     lines = [", ".join(models[start : start + 4]) for start in range(0, len(models), 4)]
     return "      [\n" + "".join(f"        {line},\n" for line in lines) + "      ]\n"
-
-
-@dataclass(slots=True)
-class Heard:
-    """What a strict client heard of one request.
-
-    Attributes:
-        at: when it asked.
-        seconds: until the end.
-        status: of HTTP.
-        body: as it came.
-        whole: HTTP ended as it should.
-    """
-
-    at: float
-    seconds: float = 0.0
-    status: int = 0
-    body: bytes = b""
-    whole: bool = False
-
-    @property
-    def chunks(self) -> list[Json]:
-        """The events, or the one body of an error."""
-        if self.status != 200:
-            return [_loads(self.body)]
-        events = self.body.replace(b"\r\n", b"\n").split(b"\n\n")
-        found = (event.removeprefix(b"data: ") for event in events if event.startswith(b"data: "))
-        return [_loads(data) for data in found if data != b"[DONE]"]
-
-    @property
-    def text(self) -> str:
-        """The words of the answer."""
-        said = ""
-        for chunk in self.chunks:
-            match chunk:
-                case {"choices": [{"delta": {"content": str(word)}}]}:
-                    said += word
-                case _:
-                    pass
-        return said
-
-    @property
-    def complete(self) -> bool:
-        """Whether it is the whole answer, and nothing but the answer."""
-        return self.whole and not self.error and self.text == SIXTY
-
-    @property
-    def error(self) -> bool:
-        """Whether it says that it is an error, in OpenAI's words."""
-        return any(
-            isinstance(chunk, dict) and isinstance(chunk.get("error"), dict)
-            for chunk in self.chunks
-        )
-
-    @property
-    def clean(self) -> bool:
-        """Whether it is the whole answer or says that it is none."""
-        return self.complete or (self.whole and self.error)
-
-    @property
-    def model(self) -> str:
-        """The model that the last chunk with one names."""
-        named = [c["model"] for c in self.chunks if isinstance(c, dict) and "model" in c]
-        return str(named[-1]) if named else ""
-
-    @property
-    def usage(self) -> bool:
-        """Whether the tokens are told."""
-        return any(isinstance(c, dict) and bool(c.get("usage")) for c in self.chunks)
-
-
-def _loads(data: bytes) -> Json:
-    try:
-        return loads(data)
-    except ValueError:
-        return None
-
-
-async def ask(stream: trio.abc.Stream, model: str, patience: float) -> Heard:
-    """Ask for a stream and hear it out, for so many seconds at most; closes the connection."""
-    http = h11.Connection(h11.CLIENT)
-    heard = Heard(trio.current_time())
-    body = dumps(
-        {
-            "model": model,
-            "messages": [{"role": "user", "content": "Say the sixty words."}],
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-    )
-    headers = [
-        ("host", "gateway"),
-        ("authorization", f"Bearer {KEY}"),
-        ("content-type", "application/json"),
-        ("content-length", str(len(body))),
-    ]
-    request = h11.Request(method="POST", target="/v1/chat/completions", headers=headers)
-    sent = [http.send(event) for event in (request, h11.Data(data=body), h11.EndOfMessage())]
-    with trio.move_on_after(patience):
-        try:
-            await stream.send_all(b"".join(part for part in sent if part))
-            await _hear(stream, http, heard)
-        except (h11.RemoteProtocolError, trio.BrokenResourceError):
-            heard.whole = False
-    heard.seconds = trio.current_time() - heard.at
-    await trio.aclose_forcefully(stream)
-    return heard
-
-
-async def _hear(stream: trio.abc.Stream, http: h11.Connection, heard: Heard) -> None:
-    while True:
-        match http.next_event():
-            case h11.NEED_DATA:
-                http.receive_data(bytes(await stream.receive_some()))
-            case h11.Response() as response:
-                heard.status = response.status_code
-            case h11.Data(data=data):
-                heard.body += data
-            case h11.EndOfMessage():
-                heard.whole = True
-                return
-            case _:
-                return
 
 
 @dataclass(slots=True)

@@ -9,19 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from bench import faults
-from bench.sixteen import (
-    FAST,
-    FAULTS,
-    FULL,
-    Fault,
-    Heard,
-    Observed,
-    Speed,
-    Verdict,
-    config,
-    judge,
-    plan,
-)
+from bench.sixteen import FAST, FAULTS, FULL, Fault, Observed, Speed, Verdict, config, judge, plan
+from bench.strict import Heard
 from tests.kit.world import World
 from uniapi.codec import JsonObject, dumps
 from uniapi.demo import SIXTY, Provider
