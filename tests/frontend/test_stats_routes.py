@@ -18,6 +18,7 @@ from tests.kit.world import KEY, World
 from uniapi.codec import Json, JsonObject
 from uniapi.config.types import Secret
 from uniapi.demo.behaviour import PROMPT_TOKENS
+from uniapi.stats import queries, usage
 from uniapi.stats.reader import Reader
 from uniapi.stats.store import Store
 
@@ -291,6 +292,33 @@ async def test_the_keys_of_a_provider_are_ranked_by_digest(
             assert how["api_key_filter"] == "b"
         case other:
             raise AssertionError(other)
+
+
+async def test_what_is_left_out_of_a_list_is_said(
+    world: World, autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MOST", 1)
+    monkeypatch.setattr(usage, "MOST", 1)
+    world.provider("b")
+    async with open_(world, tmp_path, api()):
+        for _ in range(2):
+            await world.ask(model="m")
+        await world.ask(key=ADMIN)
+        stats = await found(world, "/v1/stats")
+        used = await found(world, "/v1/token_usage")
+        one = await found(world, "/v1/token_usage", api_key_param=KEY)
+        ranked = await found(world, "/v1/channel_key_rankings", provider_name="b")
+    assert stats["left_out"] == {"channel_model_success_rates": 1, "channel_success_rates": 1}
+    assert "left_out" in str(stats["note"])
+    for told, name, left_out in (
+        (used, "usage", 1), (one, "usage", None), (ranked, "rankings", 1),
+    ):  # fmt: skip
+        match told[name], told["query_details"]:
+            case [_], dict() as details:
+                assert details.get("left_out") == left_out
+                assert ("note" in details) == (left_out is not None)
+            case other:
+                raise AssertionError(other)
 
 
 async def test_a_key_without_credit_is_refused_before_anybody_is_asked(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.kit.records import ATTEMPT, DAY, RECORD, TODAY, kept, moments, reading, records
 from uniapi.stats.prune import Keep, prune
-from uniapi.stats.queries import MOST, Span, Success, labels, rankings, summary
+from uniapi.stats.queries import MOST, Span, Success, Top, labels, rankings, summary
 from uniapi.stats.reader import Reader, Unreadable
 from uniapi.stats.record import Attempted, Record
 from uniapi.stats.usage import Used, costs, usage
@@ -37,10 +37,10 @@ def tried(told: Sequence[Record]) -> Iterator[tuple[Record, Attempted]]:
         yield from ((record, a) for a in record.attempts if a.outcome != "cancelled")
 
 
-def sums(used: Sequence[Used]) -> Sums:
+def sums(used: Top[Used]) -> Sums:
     return {
         (u.key, u.model): (u.requests, u.prompt, u.completion, u.total, u.cost)
-        for u in used
+        for u in used.entries
         if u.requests
     }
 
@@ -92,37 +92,50 @@ def test_a_summary_says_what_a_naive_count_says(
     ):
         total = Counter(names for names, _ in naive)
         well = Counter(names for names, outcome in naive if outcome == "ok")
-        assert {s.names: s.total for s in successes} == total
-        assert {s.names: s.succeeded for s in successes if s.succeeded} == well
-        assert list(successes) == sorted(successes, key=lambda s: (-s.rate, -s.total, s.names))
+        told_of = successes.entries
+        assert {s.names: s.total for s in told_of} == total
+        assert {s.names: s.succeeded for s in told_of if s.succeeded} == well
+        assert list(told_of) == sorted(told_of, key=lambda s: (-s.rate, -s.total, s.names))
+        assert not successes.left_out
     for counts, names in (
         (found.models, [r.model for r in told]),
         (found.endpoints, [r.endpoint for r in told]),
         (found.clients, [r.client for r in told]),
     ):
-        assert {c.name or "": c.requests for c in counts} == Counter(names)
-        assert [c.requests for c in counts] == sorted((c.requests for c in counts), reverse=True)
-    assert not found.cut
+        assert {c.name or "": c.requests for c in counts.entries} == Counter(names)
+        numbers = [c.requests for c in counts.entries]
+        assert numbers == sorted(numbers, reverse=True)
+        assert not counts.left_out
 
 
 def test_what_nobody_waited_for_is_no_attempt_in_a_rate() -> None:
     left = replace(RECORD, attempts=(replace(ATTEMPT, outcome="cancelled"),))
     lost = replace(RECORD, attempts=(replace(ATTEMPT, outcome="server_error"), ATTEMPT, ATTEMPT))
     with kept([left, lost]) as file, closing(reading(file)) as connection:
-        [found] = summary(connection, ALL).channels
+        [found] = summary(connection, ALL).channels.entries
         assert found == Success(("a",), 2, 3)
         assert found.rate == pytest.approx(2 / 3)
     with kept([left]) as file, closing(reading(file)) as connection:
-        assert summary(connection, ALL).channels == ()
+        assert summary(connection, ALL).channels == Top((), 0)
 
 
-def test_a_list_is_as_long_as_a_person_reads_and_says_so() -> None:
-    told = [replace(RECORD, client=f"10.0.{n // 256}.{n % 256}") for n in range(MOST + 1)]
-    with kept([*told, told[0]]) as file, closing(reading(file)) as connection:
+@pytest.mark.parametrize("more", [0, 1, 30])
+def test_a_list_is_as_long_as_a_person_reads_and_says_how_much_longer_it_was(more: int) -> None:
+    names = [f"{number:04}" for number in range(MOST + more)]
+    told = [
+        replace(RECORD, client=name, key=name, attempts=(replace(ATTEMPT, key=name),))
+        for name in names
+    ]
+    with kept([*told, told[5]]) as file, closing(reading(file)) as connection:
         found = summary(connection, ALL)
-    assert found.cut
-    assert len(found.clients) == MOST
-    assert found.clients[0].requests == 2
+        keys = rankings(connection, ALL, "a")
+        used = usage(connection, ALL)
+    for top in (found.clients, keys, used):
+        assert (len(top.entries), top.left_out) == (MOST, more)
+    assert found.clients.entries[0].requests == 2
+    assert keys.entries[0] == Success((names[5],), 2, 2)
+    assert (used.entries[0].key, used.entries[0].requests) == (names[5], 2)
+    assert found.channels.left_out == 0
 
 
 def test_labels_are_what_the_writer_was_told() -> None:
@@ -142,7 +155,7 @@ def test_usage_says_what_a_naive_count_says(
     naive = counted(within(told, span))
     wanted = {at: n for at, n in naive.items() if key in ("", at[0]) and model in ("", at[1])}
     assert sums(found) == wanted
-    assert [u.total for u in found] == sorted((u.total for u in found), reverse=True)
+    assert (totals := [u.total for u in found.entries]) == sorted(totals, reverse=True)
     assert {k: c for k, c in dollars.items() if c} == paid(within(told, span))
 
 
@@ -183,7 +196,7 @@ def test_a_bound_among_requests_that_are_gone_moves_to_the_beginning_of_its_day(
             noon, evening, next_noon = (TODAY + n * 3600.0 for n in (12, 20, 36))
 
             def requests(start: float, end: float) -> int:
-                return sum(used.requests for used in usage(connection, Span(start, end)))
+                return sum(used.requests for used in usage(connection, Span(start, end)).entries)
 
             assert requests(noon, next_noon) == 4  # all of the day
             assert requests(noon, evening) == 2  # from midnight on

@@ -20,7 +20,7 @@ from uniapi.frontend.auth import authenticate, authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.spans import iso, span_of
 from uniapi.routing.credit import Balance, dollars
-from uniapi.stats.queries import MOST, Count, Span, Success, Summary, labels, rankings, summary
+from uniapi.stats.queries import MOST, Count, Span, Success, Summary, Top, labels, rankings, summary
 from uniapi.stats.reader import Query, Unreadable
 from uniapi.stats.usage import Used, usage
 
@@ -29,7 +29,7 @@ _USAGE_DAYS: Final = 30
 _RANKING_DAYS: Final = 1
 _DIGEST: Final = re.compile(r"[0-9a-f]{12}")
 _LONG: Final = 24  # letters of a key that may show eleven of them
-_CUT: Final = f"a list is longer than {MOST}: these are its largest entries"
+_CUT: Final = f"a list is longer than {MOST}: left_out says by how many entries"
 
 T = TypeVar("T")
 
@@ -51,20 +51,26 @@ async def stats(gateway: Gateway, request: Request, answer: Answer) -> None:
 
 
 def _summary(found: Summary, hours: int) -> JsonObject:
-    told: JsonObject = {
-        "time_range": f"Last {hours} hours",
+    lists: JsonObject = {
         "channel_model_success_rates": [
             {"provider": one.names[0], "model": one.names[1], **_rate(one)}
-            for one in found.channel_models
+            for one in found.channel_models.entries
         ],
         "channel_success_rates": [
-            {"provider": one.names[0], **_rate(one)} for one in found.channels
+            {"provider": one.names[0], **_rate(one)} for one in found.channels.entries
         ],
-        "model_request_counts": _counts("model", found.models),
-        "endpoint_request_counts": _counts("endpoint", found.endpoints),
-        "ip_request_counts": _counts("ip", found.clients),
+        "model_request_counts": _counts("model", found.models.entries),
+        "endpoint_request_counts": _counts("endpoint", found.endpoints.entries),
+        "ip_request_counts": _counts("ip", found.clients.entries),
     }
-    return {**told, "note": _CUT} if found.cut else told
+    tops: tuple[Top[Success] | Top[Count], ...] = (
+        found.channel_models, found.channels, found.models, found.endpoints, found.clients,
+    )  # fmt: skip
+    told: JsonObject = {"time_range": f"Last {hours} hours", **lists}
+    left_out: JsonObject = {
+        name: top.left_out for name, top in zip(lists, tops, strict=True) if top.left_out
+    }
+    return {**told, "note": _CUT, "left_out": left_out} if left_out else told
 
 
 def _rate(one: Success) -> JsonObject:
@@ -85,11 +91,13 @@ async def token_usage(gateway: Gateway, request: Request, answer: Answer) -> Non
     key, whose = _whose(asking, given.get("api_key_param", ""))
     model = given.get("model", "")
     used = await _read(gateway, partial(usage, span=span, key=key, model=model))
-    details = {**_details(span, whose, model or "all"), **_balance(gateway, config, key)}
-    if len(used) == MOST:
-        details["note"] = _CUT
-    told: JsonObject = {"usage": [_used(config, one) for one in used], "query_details": details}
-    await answer.whole(200, codec.dumps(told))
+    shown: list[Json] = [_used(config, one) for one in used.entries]
+    details = {
+        **_details(span, whose, model or "all"),
+        **_balance(gateway, config, key),
+        **_cut(used.left_out),
+    }
+    await answer.whole(200, codec.dumps({"usage": shown, "query_details": details}))
 
 
 def _whose(asking: ClientKey, named: str) -> tuple[str, str]:
@@ -159,7 +167,7 @@ async def key_rankings(gateway: Gateway, request: Request, answer: Answer) -> No
         raise ApiError(422, why, "invalid_request", param="provider_name")
     span = span_of(given, time(), _RANKING_DAYS)
     found, known = await _read(gateway, lambda c: (rankings(c, span, provider), labels(c)))
-    if not found and provider not in config.providers_by_name:
+    if not found.entries and provider not in config.providers_by_name:
         why = "provider_name: no provider has this name, and none had in this time"
         raise ApiError(404, why, "provider_not_found", param="provider_name")
     ranked: list[Json] = [
@@ -170,10 +178,15 @@ async def key_rankings(gateway: Gateway, request: Request, answer: Answer) -> No
             "total_requests": one.total,
             "success_rate": one.rate,
         }
-        for one in found
+        for one in found.entries
     ]
-    told: JsonObject = {"rankings": ranked, "query_details": _details(span, provider, None)}
-    await answer.whole(200, codec.dumps(told))
+    details = {**_details(span, provider, None), **_cut(found.left_out)}
+    await answer.whole(200, codec.dumps({"rankings": ranked, "query_details": details}))
+
+
+def _cut(left_out: int) -> JsonObject:
+    """What is said of a list that is not all of it; nothing of one that is."""
+    return {"note": _CUT, "left_out": left_out} if left_out else {}
 
 
 async def _read(gateway: Gateway, query: Query[T]) -> T:

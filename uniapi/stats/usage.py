@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING, Final
 
-from uniapi.stats.queries import MOST, Span
+from uniapi.stats.queries import MOST, Span, Top, top
 from uniapi.stats.schema import THROUGH
 
 if TYPE_CHECKING:
@@ -53,10 +53,8 @@ class Used:
     cost: float
 
 
-def usage(
-    connection: sqlite3.Connection, span: Span, key: str = "", model: str = ""
-) -> tuple[Used, ...]:
-    """What keys used of models, most tokens first, at most `MOST` entries.
+def usage(connection: sqlite3.Connection, span: Span, key: str = "", model: str = "") -> Top[Used]:
+    """What keys used of models, most tokens first.
 
     Requests of nobody we know and requests about no model are not among it.
 
@@ -70,14 +68,14 @@ def usage(
         sqlite3.Error: the file cannot be read.
     """
     rows = connection.execute(
-        f"SELECT key, model, {_SUMS} FROM ({_PIECES}) "  # noqa: S608 - our own words
+        f"SELECT key, model, {_SUMS}, count(*) OVER () FROM ({_PIECES}) "  # noqa: S608 - our own words
         "WHERE key != '' AND model != '' "
         "AND (:key = '' OR key = :key) AND (:model = '' OR model = :model) "
         "GROUP BY key, model HAVING sum(requests) > 0 "
         "ORDER BY sum(total) DESC, sum(requests) DESC, key, model LIMIT :most",
         {**_pieces(connection, span), "key": key, "model": model, "most": MOST},
     )
-    return tuple(Used(*row) for row in rows)
+    return top(rows, Used)
 
 
 def costs(connection: sqlite3.Connection, span: Span) -> Mapping[str, float]:
