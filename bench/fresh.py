@@ -14,9 +14,9 @@ import trio
 from bench.client import target
 from bench.contender import KEY, Contender, running
 from bench.load import Plan, run
-from bench.outcome import Report
 from bench.process import Cost, cost
 from bench.scenarios import Figures, told
+from bench.tally import Report
 from bench.workloads import said, workload
 
 _REST: Final = 1.0  # seconds after the start until memory is looked at

@@ -22,8 +22,8 @@ import trio
 
 from bench.client import Client, Result, Target, target
 from bench.figures import Summary
-from bench.outcome import Process, Report, Tally
 from bench.process import Cost, cost, resident
+from bench.tally import Process, Report, Tally
 from bench.workloads import said
 
 _AT_ONCE: Final = 5_000  # open loop: more than this in flight counts as an error of its own

@@ -14,8 +14,8 @@ from bench.client import Client, Target, target
 from bench.contender import KEY, Running
 from bench.figures import percentile
 from bench.load import Plan, run
-from bench.outcome import Report
 from bench.process import cost
+from bench.tally import Report
 from bench.workloads import CHUNKS, said, workload
 
 _TRANSLATED: Final = "translated-"

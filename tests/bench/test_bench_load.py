@@ -17,7 +17,7 @@ from bench.answers import WrongError, json_text, stream_text
 from bench.client import Target, _Body, target
 from bench.figures import Summary
 from bench.load import Plan, main, run
-from bench.outcome import Report
+from bench.tally import Report
 from uniapi.demo import SIXTY, Behaviour, Fault, Provider, serve
 from uniapi.demo.completions import Ask
 from uniapi.demo.script import answer
