@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from dataclasses import asdict
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 import trio
@@ -221,3 +224,8 @@ def test_a_report_is_json_and_lines() -> None:
     report = Report(2, 1, {"cut": 1}, 0.5, summary, summary, summary, summary)
     assert "errors    cut: 1" in list(report.lines())
     assert json.loads(json.dumps(asdict(report)))["errors"] == {"cut": 1}
+
+
+def test_no_file_beside_the_scripts_hides_a_library_from_them() -> None:
+    ours = {path.stem for path in Path(client_module.__file__).parent.glob("*.py")}
+    assert ours & {*sys.stdlib_module_names, *packages_distributions()} == set()
