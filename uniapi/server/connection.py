@@ -124,9 +124,18 @@ class Connection:
             await self._stream.aclose()
 
     def drain(self) -> None:
-        """Close now when idle; when busy, the protocol closes after the answer."""
-        if self._idle:
-            self._patience.cancel()
+        """Close now when idle; when busy, the protocol closes after the last answer."""
+        if not self._idle:
+            return
+        try:
+            protocol = self._protocol
+        except AttributeError:  # no handshake, no protocol
+            protocol = None
+        match protocol:
+            case H2():
+                protocol.leave()
+            case _:
+                self._patience.cancel()
 
     async def _serve(self) -> None:
         alpn, secure = await self._handshake()
