@@ -17,7 +17,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from tests.e2e.running import Process, running
-from tests.kit.golden import NOW, Case, events_of, failed
+from tests.kit.golden import NOW, Case, events_of, failed, named
 from tests.kit.providers import Site, key_of, speaking
 from tests.kit.variants import everywhere
 from uniapi import codec
@@ -49,10 +49,6 @@ TURNED_AWAY = [case for case in CALLED if case.status is not None]
 WHOLE = [case for case in ANSWERED if case.body is not None and has(case, "answer.json")]
 STREAMED = [case for case in ANSWERED if case.stream is not None]
 ENGINES = {engine.names[0] for engine in registry.ENGINES}
-
-
-def named(found: Sequence[Case]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", found, ids=[case.name for case in found])
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from botocore.serialize import create_serializer  # type: ignore[import-untyped] # as above
 from botocore.validate import ParamValidator  # type: ignore[import-untyped] # as above
 
-from tests.kit.golden import Case, cases
+from tests.kit.golden import Case, cases, named
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json, dumps, loads
 from uniapi.config.types import Channel, Provider, Secret
@@ -53,7 +53,7 @@ def ask(
     return ENGINE.encode(chat, Recipient(Channel(provider, MODEL, "m"), secret, now=1_700_000_000))
 
 
-@pytest.mark.parametrize("case", ASKED, ids=[case.name for case in ASKED])
+@named(ASKED)
 def test_botocore_takes_every_golden_call_for_its_own(case: Case, service: Any) -> None:
     call = case.call()
     verb = "ConverseStream" if call.framing == "eventstream" else "Converse"
@@ -82,7 +82,7 @@ def without_bytes(value: Json) -> Json:
 BLOBS = {"bytes", "redactedContent"}
 
 
-@pytest.mark.parametrize("case", BODIED, ids=[case.name for case in BODIED])
+@named(BODIED)
 def test_the_golden_bodies_are_what_the_service_may_send(case: Case, service: Any) -> None:
     body: Any = loads(case.body or b"")
     shape = service.operation_model("Converse").output_shape
@@ -90,7 +90,7 @@ def test_the_golden_bodies_are_what_the_service_may_send(case: Case, service: An
     assert not report.has_errors(), report.generate_report()
 
 
-@pytest.mark.parametrize("case", STREAMED, ids=[case.name for case in STREAMED])
+@named(STREAMED)
 def test_the_golden_streams_are_what_the_service_may_send(case: Case, service: Any) -> None:
     shape = service.operation_model("ConverseStream").output_shape.members["stream"]
     for frame in framer("eventstream").feed(case.stream or b""):

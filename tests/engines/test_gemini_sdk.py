@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.kit.golden import Case, cases
+from tests.kit.golden import Case, cases, named
 from uniapi import codec
 from uniapi.framing import framer
 
@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
             return value
 
 
-@pytest.mark.parametrize("case", CALLED, ids=[case.name for case in CALLED])
+@named(CALLED)
 def test_the_sdk_sends_the_same(clients: Clients, case: Case) -> None:
     call = case.call(stream=False)
     body: Any = codec.loads(call.body)
@@ -101,7 +101,7 @@ READ = [
 ]
 
 
-@pytest.mark.parametrize("case", READ, ids=[case.name for case in READ])
+@named(READ)
 def test_every_recorded_answer_is_of_the_sdk_s_types(case: Case) -> None:
     """The SDK's classes refuse fields and words they do not have."""
     frames = [case.body] if case.body is not None else []

@@ -22,7 +22,7 @@ from anthropic.types.message_create_params import (
 )
 from typing_extensions import is_typeddict
 
-from tests.kit.golden import Case, cases, events_of
+from tests.kit.golden import Case, cases, events_of, named
 from uniapi import codec
 from uniapi.config.types import Secret
 from uniapi.events import Finish, Reasoning, Text, ToolCall, Usage
@@ -43,11 +43,6 @@ CROOKED = {
     "claude/no-stop-reason",
     "claude/tool-ids-missing-or-repeated",
 }
-
-
-def named(found: Iterable[Case]) -> pytest.MarkDecorator:
-    listed = list(found)
-    return pytest.mark.parametrize("case", listed, ids=[case.name for case in listed])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import httpx
 import pydantic
 import pytest
 
-from tests.kit.golden import Case, cases, events_of
+from tests.kit.golden import Case, cases, events_of, named
 from uniapi import codec
 from uniapi.events import Finish, Reasoning, Text, ToolCall, Usage
 
@@ -22,10 +22,6 @@ CALLED = [
 ENDED = [case for case in CALLED if (case.folder / "answer.json").exists()]
 STREAMED = [case for case in ENDED if case.stream is not None]
 BODIED = [case for case in ENDED if case.body is not None]
-
-
-def named(found: list[Case]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", found, ids=[case.name for case in found])
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.kit import awsframes
 from uniapi import codec
 from uniapi.chat import ChatRequest
@@ -169,6 +171,11 @@ def _provider(text: str) -> Provider:
 def cases(engine: str = "*") -> list[Case]:
     """Every case, or those of one folder."""
     return [Case(path.parent) for path in sorted(WIRE.glob(f"{engine}/*/ask.json"))]
+
+
+def named(found: Iterable[Case]) -> pytest.MarkDecorator:
+    """A test for each case, by its name."""
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in found])
 
 
 def drive(reads: Iterable[bytes], frames: Framer, decoder: Decoder) -> Iterator[Batch]:

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from random import Random
 from typing import assert_never
 
-import pytest
-
-from tests.kit.golden import EXPECTED, Case, cases, collected, drive, events_of, failed, produced
+from tests.kit.golden import (
+    EXPECTED,
+    Case,
+    cases,
+    collected,
+    drive,
+    events_of,
+    failed,
+    named,
+    produced,
+)
 from uniapi import codec
 from uniapi.codec import Json
 from uniapi.events import (
@@ -29,10 +37,6 @@ CASES = cases()
 STREAMED = [case for case in CASES if case.stream is not None]
 BODIED = [case for case in CASES if case.body is not None and case.status is None]
 SAMPLE = 150  # cut positions tried in a long stream; all of them in one of up to 600 bytes
-
-
-def named(found: Sequence[Case]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", found, ids=[case.name for case in found])
 
 
 def recorded(case: Case) -> bytes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from tests.kit.golden import Case, cases, collected, events_of, failed
+from tests.kit.golden import Case, cases, collected, events_of, failed, named
 from uniapi import codec
 
 SENT = [case for case in cases() if (case.folder / "answer.sse").exists()]
@@ -34,7 +33,7 @@ def spoken(message: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("case", SENT, ids=[case.name for case in SENT])
+@named(SENT)
 def test_the_sdk_joins_the_stream_into_the_same_message(case: Case) -> None:
     state = ChatCompletionStreamState()
     finishes: dict[int, str] = {}
