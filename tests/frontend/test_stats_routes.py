@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
+from time import time
 from urllib.parse import urlencode
 
 import pytest
@@ -13,6 +16,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
+from tests.kit.records import RECORD, TODAY
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
 from uniapi.codec import Json, JsonObject
@@ -21,6 +25,7 @@ from uniapi.demo.behaviour import PROMPT_TOKENS
 from uniapi.stats import queries, usage
 from uniapi.stats.reader import Reader
 from uniapi.stats.store import Store
+from uniapi.stats.writer import BATCH, Writer
 
 ADMIN = "sk-admin-0000-0000-0000-0000"
 INNER = "sk-inner-0000"
@@ -139,6 +144,31 @@ async def test_a_file_that_cannot_be_read_is_a_503(
     world.gateway.reader = Reader(tmp_path / "none.db")
     for path in ("/v1/token_usage", "/v1/stats"):
         assert error(await world.get(path, ADMIN)) == (503, "database_unreadable", None)
+
+
+async def test_a_damaged_file_costs_one_answer(
+    world: World, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    gateway = world.start(api()).gateway
+    path = tmp_path / "stats.db"
+    writer = Writer(path, gateway.state, lambda: gateway.config, clock=lambda: TODAY)
+    await writer.start()
+    gateway.reader = Reader(path, damaged=writer.look)
+    for number in range(BATCH):
+        writer.note(replace(RECORD, id=f"{number:0100}", at=time()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.run)
+        await trio.sleep(1.5)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert (await found(world, "/v1/stats"))["channel_success_rates"] != []
+        with path.open("r+b") as file:
+            file.seek(20 * 4096)
+            file.write(b"\xff" * 5 * 4096)
+        assert error(await world.get("/v1/stats", ADMIN)) == (503, "database_unreadable", None)
+        await trio.sleep(0.001)
+        assert (await found(world, "/v1/stats"))["channel_success_rates"] == []
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_key_sees_its_own_usage_and_an_admin_every_key_s(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ from uniapi.config.types import ClientKey, Config, Preferences, Provider, Secret
 from uniapi.state import State
 from uniapi.stats import writer as writing
 from uniapi.stats.prune import MAX_REQUESTS
+from uniapi.stats.queries import Span, summary
+from uniapi.stats.reader import Reader, Unreadable
 from uniapi.stats.store import Store, reader
 from uniapi.stats.writer import BATCH, ROOM, STRANGERS, Writer
 
@@ -285,25 +289,154 @@ async def test_a_file_that_breaks_in_mid_run_is_kept_and_a_new_one_begun(
     assert desk.asked("SELECT label FROM labels") == [("ada",)]
 
 
-async def test_a_file_that_only_others_find_broken_is_replaced_within_the_hour(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+def overwritten(path: Path, begin: int = 0, end: int | None = None) -> None:
+    """Overwrite a part of the file on the disk."""
+    end = path.stat().st_size if end is None else end
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(b"\xff" * (end - begin))
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("damage", [overwritten, emptied])
+async def test_a_file_that_only_others_find_broken_takes_no_further_request(
+    desk: Desk,
+    autojump_clock: MockClock,
+    logged: list[EventDict],
+    damage: Callable[[Path], None],
 ) -> None:
     await desk.begin()
     desk.writer.note(RECORD)
     await trio.sleep(1.5)
-    with desk.path.open("r+b") as file:  # what the writer has in memory
-        file.write(b"\xff" * desk.path.stat().st_size)
-    desk.writer.note(RECORD)
-    await trio.sleep(2)
-    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
-        desk.asked("SELECT request FROM requests")
-    assert told(logged, "statistics.renewed") == []
-    await trio.sleep(3600)
+    damage(desk.path)  # the writer has what it needs in memory
     desk.writer.note(replace(RECORD, id="later"))
     await trio.sleep(2)
     assert desk.asked("SELECT request FROM requests") == [("later",)]
-    assert len(told(logged, "statistics.renewed")) == 1
+    [line] = told(logged, "statistics.renewed")
+    assert Path(line["kept"]).name.startswith("stats.db.broken-")
+    await trio.sleep(1)
     assert desk.asked("SELECT label FROM labels") == [("ada",)]
+
+
+async def test_an_idle_gateway_finds_its_file_broken_within_the_hour(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    await desk.begin()
+    await trio.sleep(1.5)
+    overwritten(desk.path)
+    await trio.sleep(3601)
+    assert desk.count == 0
+    assert len(told(logged, "statistics.renewed")) == 1
+
+
+MIDDLE = 20 * 4096, 25 * 4096  # bytes of the file, rows of requests
+
+
+async def filled(desk: Desk) -> Reader:
+    """A file of many pages; who reads it and finds it damaged tells the writer."""
+    await desk.begin()
+    for number in range(BATCH):
+        desk.writer.note(replace(RECORD, id=f"{number:0100}"))
+    await trio.sleep(1.5)
+    with closing(sqlite3.connect(desk.path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return Reader(desk.path, damaged=desk.writer.look)
+
+
+async def test_what_a_reader_finds_broken_is_replaced_at_once(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    asked = partial(summary, span=Span(0, 2 * TODAY))
+    reading = await filled(desk)
+    overwritten(desk.path, *MIDDLE)
+    for _ in range(2):
+        desk.writer.note(RECORD)
+        await trio.sleep(2)
+    assert told(logged, "statistics.renewed") == [], "to write is not to read all of it"
+    since = trio.current_time()
+    with pytest.raises(Unreadable, match="malformed"):
+        await reading.read(asked)
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.current_time() == since
+    assert (await reading.read(asked)).channels.entries == ()
+    [line] = told(logged, "statistics.renewed")
+    kept = await trio.Path(line["kept"]).read_bytes()
+    begin, end = MIDDLE
+    assert kept[begin:end] == b"\xff" * (end - begin)
+
+
+async def test_a_word_that_was_wrong_moves_nothing_and_costs_one_look_a_minute(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    await filled(desk)
+    before = desk.batches
+    for _ in range(5):
+        desk.writer.look()
+        await trio.sleep(10)
+    assert desk.batches == before + 1
+    await trio.sleep(11)
+    assert desk.batches == before + 2, "the last word is kept until then"
+    await trio.sleep(1000)
+    assert desk.batches == before + 2
+    assert (desk.count, told(logged, "statistics.renewed")) == (BATCH, [])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR_READ],
+)
+async def test_what_others_cannot_reach_is_neither_moved_nor_given_up(
+    desk: Desk,
+    autojump_clock: MockClock,
+    logged: list[EventDict],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    def out_of_reach(*_: object) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("not now")
+        error.sqlite_errorcode = code
+        raise error
+
+    await filled(desk)
+    with monkeypatch.context() as patch:
+        patch.setattr("uniapi.stats.store.reader", out_of_reach)
+        desk.writer.look()
+        desk.writer.note(RECORD)
+        await trio.sleep(2)
+    assert (desk.count, desk.writer.off) == (BATCH + 1, False)
+    assert told(logged, "statistics.renewed") == []
+
+
+async def test_a_bug_in_looking_is_told_and_no_reason_to_stop(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.begin()
+    await trio.sleep(1.5)
+    monkeypatch.setattr(Store, "look_through", lambda *_: 1 / 0)
+    desk.writer.look()
+    desk.writer.note(RECORD)
+    await trio.sleep(1.5)
+    assert len(told(logged, "statistics.crashed")) == 1
+    assert desk.count == 1
+
+
+async def test_a_file_that_is_damaged_as_soon_as_it_is_made_is_left_where_it_is(
+    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+) -> None:
+    await desk.begin()
+    for _ in range(5):
+        await trio.sleep(100)
+        desk.path.write_bytes(b"somebody else thinks this file is his")
+        desk.writer.note(RECORD)
+    await trio.sleep(50)
+    kept = [name for name in desk.path.parent.iterdir() if "broken" in name.name]
+    assert len(kept) == 1
+    assert desk.writer.off
+    await trio.sleep(600)
+    assert (desk.count, desk.writer.off) == (4, False)
 
 
 async def test_a_disk_that_breaks_file_after_file_is_not_filled_with_them(

@@ -9,7 +9,8 @@ from math import inf
 from pathlib import Path
 from typing import Final, TypeVar
 
-from uniapi.stats.opening import Aside, is_broken, move_aside, open_store, unusable
+from uniapi.stats.damage import is_broken
+from uniapi.stats.opening import Aside, move_aside, open_store, unusable
 from uniapi.stats.store import Store
 
 _AGAIN: Final = 600.0  # seconds in which a second damaged file is left where it is: it is the disk
@@ -45,7 +46,7 @@ class File:
             self.close()
             if not _of_the_file(error):
                 raise
-            if not is_broken(error) or self._clock() - self._aside_at < _AGAIN:
+            if not (self._may_renew and is_broken(error)):
                 raise unusable(error) from error
             self._set_aside(move_aside(self._path, "broken", self._clock(), str(error)))
         try:
@@ -64,12 +65,19 @@ class File:
     def _ready(self) -> Store:
         if self._store is not None and self._store.lost:
             self.close()
-        if self._store is None:
-            self._store, aside = open_store(self._path, self._clock())
-            self.opened += 1
-            if aside is not None:
-                self._set_aside(aside)
+        if self._store is not None:
+            self._store.glance()
+            return self._store
+        self._store, aside = open_store(self._path, self._clock(), renew=self._may_renew)
+        self.opened += 1
+        if aside is not None:
+            self._set_aside(aside)
         return self._store
+
+    @property
+    def _may_renew(self) -> bool:
+        # A clock that was set back must not keep a damaged file in its place for as long again.
+        return not 0 <= self._clock() - self._aside_at < _AGAIN
 
     def _set_aside(self, aside: Aside) -> None:
         self._aside_at = self._clock()

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from uniapi.stats.damage import is_broken
 from uniapi.stats.schema import Foreign, Newer
 from uniapi.stats.store import Store
 
 _SEEDS: Final = {"request_stats", "channel_stats"}  # tables of the seeds' program
-_BROKEN: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _ELSEWHERE: Final = "set DB_PATH to a file elsewhere, or DISABLE_DATABASE=true"
 _SPACE: Final = "free some space on its disk, or set DISABLE_DATABASE=true"
 _RIGHTS: Final = f"let this user write to the file and its folder; or {_ELSEWHERE}"
@@ -66,12 +66,13 @@ class Aside:
     now: Path
 
 
-def open_store(path: Path, now: float) -> tuple[Store, Aside | None]:
+def open_store(path: Path, now: float, *, renew: bool = True) -> tuple[Store, Aside | None]:
     """The statistics file, ready to be written to.
 
     Args:
         path: where it is, or will be.
         now: unix seconds; they name what is moved aside.
+        renew: a damaged file may be moved aside.
 
     Raises:
         Unusable: it cannot be had.
@@ -88,22 +89,13 @@ def open_store(path: Path, now: float) -> tuple[Store, Aside | None]:
             raise Unusable("the file is another program's database", _ELSEWHERE) from None
         aside = move_aside(path, "old", now, "the seeds' program has kept its statistics there")
     except (sqlite3.Error, OSError) as error:
-        if not is_broken(error):
+        if not (renew and is_broken(error)):
             raise unusable(error) from error
         aside = move_aside(path, "broken", now, str(error))
     try:
         return Store(path), aside
     except (sqlite3.Error, OSError, Newer, Foreign) as error:
         raise unusable(error) from error
-
-
-def is_broken(error: Exception) -> bool:
-    """Whether this says that the file is damaged, rather than out of reach."""
-    match error:
-        case sqlite3.DatabaseError(sqlite_errorcode=int(code)):
-            return code & 0xFF in _BROKEN
-        case _:
-            return False
 
 
 def unusable(error: Exception) -> Unusable:

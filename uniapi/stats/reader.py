@@ -37,10 +37,13 @@ class Reader:
     Attributes:
         path: of the file.
         seconds: a query may take, by the clock of its own thread.
+        damaged: is told, without waiting, that the file proved to be damaged: whoever writes it
+            can begin another.
     """
 
     path: Path
     seconds: float = 30.0  # a month of a million requests is summed up in 5 to 7
+    damaged: Callable[[], None] = lambda: None
     _room: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
 
     async def read(self, query: Query[T]) -> T:
@@ -53,7 +56,7 @@ class Reader:
         """
         import sqlite3  # noqa: PLC0415 - as above
 
-        from uniapi.stats import store  # noqa: PLC0415 - as above
+        from uniapi.stats import damage, store  # noqa: PLC0415 - as above
 
         given_up = threading.Event()
         late = False
@@ -74,6 +77,8 @@ class Reader:
         try:
             return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._room)
         except sqlite3.Error as error:
+            if damage.is_broken(error):
+                self.damaged()
             why = f"the query took more than {self.seconds:g} s" if late else str(error)
             raise Unreadable(why) from error
         finally:

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from uniapi.stats import schema
+from uniapi.stats.damage import is_broken, look_at_the_beginning, look_through
 from uniapi.stats.record import Record
 from uniapi.stats.schema import THROUGH
 
@@ -93,17 +94,10 @@ class Store:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             self.connection.execute(f"PRAGMA journal_size_limit = {_WAL}")
             if crashed and size <= _LOOK:
-                self._look_for_damage()
+                look_through(self.connection)
         except BaseException:
             self.connection.close()
             raise
-
-    def _look_for_damage(self) -> None:
-        [found] = self.connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            damage = sqlite3.DatabaseError(found)
-            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise damage
 
     @property
     def lost(self) -> bool:
@@ -114,15 +108,31 @@ class Store:
             return True
 
     def glance(self) -> None:
-        """See whether the file still is a database to others: we have its beginning in memory.
+        """See whether others still find our file where we do: we have its beginning in memory.
 
         Not by looking at its bytes: closing any other handle of it gives up SQLite's locks.
 
         Raises:
-            sqlite3.Error: it is none.
+            sqlite3.DatabaseError: they do not, and `is_broken` says so of it.
         """
-        with closing(reader(self._path)) as other:
-            other.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        self._by_another(look_at_the_beginning)
+
+    def look_through(self) -> None:
+        """See whether others can read all of it, for a second or more where it is large.
+
+        Raises:
+            sqlite3.DatabaseError: as `glance`.
+        """
+        self._by_another(look_through)
+
+    def _by_another(self, look: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            with closing(reader(self._path)) as other:
+                look(other)
+        except sqlite3.Error as error:
+            if is_broken(error):
+                raise
+            # It is locked or out of reach, for now and for others: what is ours goes on.
 
     def close(self) -> None:
         """Hang up; the -wal file goes with the last of its users."""

@@ -40,6 +40,7 @@ _STEPS: Final = 100_000  # of long windows that may wait
 _PRUNE: Final = 3600.0  # seconds between prunings, or
 _PRUNE_AFTER: Final = 20_000  # records, if that is sooner
 _PRUNE_STEPS: Final = 100  # between two looks; 5 ms each
+_LOOK: Final = 60.0  # seconds between two looks through the file: a large one is read for some
 _SOON: Final = 2.0  # seconds until it is tried again; doubled each time, up to
 _LATE: Final = 300.0
 _TELL: Final = 60.0  # seconds between complaints about what was dropped
@@ -132,8 +133,9 @@ class Writer:
         self._file = File(path, clock)
         self._labelled: Config | None = None
         self._opened = 0
-        self._many, self._closed, self._closing = trio.Event(), trio.Event(), False
+        self._wake, self._closed, self._closing = trio.Event(), trio.Event(), False
         self._rest, self.off = _Rest(), False
+        self._suspected, self._look_at = False, -inf
         self._prune_at = self._told_at = -inf
         self._prune_after = self._told = 0
         self._minute = self._strangers = 0
@@ -152,7 +154,7 @@ class Writer:
             return
         self._queue.append(record)
         if self.waiting == BATCH:
-            self._many.set()
+            self._wake.set()
 
     def _welcome(self, at: float) -> bool:
         """Whether a request of somebody unknown is among the first of its minute."""
@@ -161,6 +163,11 @@ class Writer:
             self._minute, self._strangers = minute, 0
         self._strangers += 1
         return self._strangers <= STRANGERS
+
+    def look(self) -> None:
+        """Somebody who read the file found it damaged: look at once, and begin another if it is."""
+        self._suspected = True
+        self._wake.set()
 
     async def start(self) -> None:
         """Open the file and take over what it remembers, before the first request.
@@ -192,9 +199,9 @@ class Writer:
         """Write until closed."""
         try:
             while not self._closing:
-                self._many = trio.Event()
+                self._wake = trio.Event()
                 with trio.move_on_after(EVERY):
-                    await self._many.wait()
+                    await self._wake.wait()
                 await self._turn()
             await self._turn()
             await self._thread(self._file.close)
@@ -204,7 +211,7 @@ class Writer:
     async def aclose(self) -> None:
         """Write what is waiting and let go of the file, within `END` seconds; `run` ends."""
         self._closing = True
-        self._many.set()
+        self._wake.set()
         with trio.move_on_after(END) as patience:
             await self._closed.wait()
         if patience.cancelled_caught or self._queue:
@@ -212,10 +219,11 @@ class Writer:
 
     async def _turn(self) -> None:
         """Write all that waits, then clear away some of what is old."""
+        if self._suspected and not self._closing:
+            await self._look()
         self._add_up()
         while self._queue or self._steps or self._unlabelled:
-            resting = trio.current_time() < self._rest.until and not self._closing
-            if resting or await self._write_some() is _Fate.KEPT:
+            if (self._resting and not self._closing) or await self._write_some() is _Fate.KEPT:
                 break
             if self.waiting < BATCH and not self._closing:
                 break  # what came meanwhile is little: a batch of three costs as much as one of 50
@@ -223,6 +231,21 @@ class Writer:
         for _ in range(_PRUNE_STEPS):
             if self._closing or self.waiting >= BATCH or not await self._prune():
                 break
+
+    @property
+    def _resting(self) -> bool:
+        return trio.current_time() < self._rest.until
+
+    async def _look(self) -> None:
+        """Look through the file, unless that was done just now or the file rests."""
+        now = trio.current_time()
+        if now < self._look_at or self._resting:
+            return
+        self._suspected, self._look_at = False, now + _LOOK
+        try:
+            await self._guarded(Store.look_through)
+        except Exception:
+            log.exception("statistics.crashed", path=str(self.path))
 
     def _add_up(self) -> None:
         """Take what long windows have counted; its times are on trio's clock."""
@@ -270,12 +293,8 @@ class Writer:
             return False
         keep = Keep(self._config().preferences.stats_retention, self._cap)
 
-        def work(store: Store) -> bool:
-            store.glance()
-            return prune(store.connection, keep, now)
-
         try:
-            if await self._guarded(work):
+            if await self._guarded(lambda store: prune(store.connection, keep, now)):
                 return True
         except Exception:
             log.exception("statistics.crashed", path=str(self.path))
