@@ -9,13 +9,13 @@ import pytest
 import trio
 import trio.testing
 
+from tests.kit.logged import line
 from tests.kit.reloading import (
     LATER,
     Disk,
     Logs,
     config,
     events,
-    line,
     names,
     started,
 )

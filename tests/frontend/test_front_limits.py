@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
+from tests.kit.logged import lines
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
 from uniapi.codec import Json
 from uniapi.demo import SIXTY, Behaviour, Fault, Provider, Request
 from uniapi.frontend.metering import estimated
-
-
-@pytest.fixture
-def lines() -> Iterator[list[EventDict]]:
-    with capture_logs() as entries:
-        yield entries
-
-
-def done(lines: list[EventDict]) -> list[EventDict]:
-    return [line for line in lines if line["event"] == "request.done"]
 
 
 def error(heard: Heard) -> tuple[Json, Json]:
@@ -48,7 +38,7 @@ async def statuses(
 
 
 async def test_a_key_over_its_limit_is_told_which_and_when(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     provider = world.provider("a")
     world.chain("a", key="preferences: {rate_limit: {m: 2/min}}\n")
@@ -60,9 +50,9 @@ async def test_a_key_over_its_limit_is_told_which_and_when(
     assert "2/min of this key for m" in str(heard.json())
     assert "x-uniapi-attempts" not in heard.headers
     assert len(provider.requests) == 2
-    line = done(lines)[-1]
+    line = lines(logs)[-1]
     assert (line["status"], line["limit"]) == (429, "2/min of this key for m")
-    assert all("limit" not in earlier for earlier in done(lines)[:-1])
+    assert all("limit" not in earlier for earlier in lines(logs)[:-1])
     await trio.sleep(40)
     assert await statuses(world, 1) == [200]
 
@@ -85,7 +75,7 @@ async def test_requests_at_the_same_instant_do_not_slip_past_a_limit(
 
 
 async def test_the_servers_limit_is_for_all_keys_and_a_wrong_key_or_body_counts_nothing(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a")
     world.start(
@@ -99,7 +89,7 @@ preferences: {rate_limit: 2/min}
     assert await statuses(world, 3, messages=[]) == [422] * 3
     assert await statuses(world, 1) == [200]
     assert await statuses(world, 2, key="sk-client-1111") == [200, 429]
-    assert done(lines)[-1]["limit"] == "2/min of this server"
+    assert lines(logs)[-1]["limit"] == "2/min of this server"
 
 
 async def test_other_endpoints_count_too(world: World, autojump_clock: MockClock) -> None:
@@ -156,7 +146,7 @@ async def test_a_failed_request_costs_no_tokens(world: World, autojump_clock: Mo
 
 
 async def test_a_request_too_large_for_its_key_is_413(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a")
     world.chain("a", key="preferences: {rate_limit: 10/tpr}\n")
@@ -166,7 +156,7 @@ async def test_a_request_too_large_for_its_key_is_413(
     heard = await world.ask(messages=more)
     assert heard.status == 413
     assert "retry-after" not in heard.headers
-    assert done(lines)[-1]["limit"] == "10/tpr of this key"
+    assert lines(logs)[-1]["limit"] == "10/tpr of this key"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +215,7 @@ async def test_a_providers_keys_are_used_up_one_by_one_and_come_back(
 
 
 async def test_when_every_channel_is_limited_the_client_hears_when(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a")
     world.start(
@@ -244,7 +234,7 @@ api_keys: [{api: sk-client-0000}]
     heard = await world.ask()
     assert (heard.status, heard.headers["retry-after"]) == (429, "45")
     assert error(heard) == ("rate_limit_exceeded", "rate_limit_error")
-    assert done(lines)[-1]["limit"] == "1/min of a key of a/m"
+    assert lines(logs)[-1]["limit"] == "1/min of a key of a/m"
     assert "k1" not in str(heard.json())
 
 
@@ -295,14 +285,14 @@ api_keys:
 
 
 async def test_a_nested_key_keeps_its_own_limit_and_shows_in_the_log(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     first, second = world.provider("a"), world.provider("b")
     world.start(NESTED.replace("LIMIT", "2/min"))
     inner = world.gateway.config.keys[1].id
     assert await statuses(world, 3) == [200] * 3
     assert (len(first.requests), len(second.requests)) == (2, 1)
-    assert [line.get("via") for line in done(lines)] == [inner, inner, None]
+    assert [line.get("via") for line in lines(logs)] == [inner, inner, None]
     assert await statuses(world, 1, key="sk-client-1111") == [429]
 
 

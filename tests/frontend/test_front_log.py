@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 
 import pytest
 import structlog
 import trio
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
+from tests.kit.logged import line, lines
 from tests.kit.world import KEY, World
 from uniapi import log
 from uniapi.demo import Fault
@@ -24,51 +23,41 @@ from uniapi.frontend.gateway import Gateway
 UPSTREAM_KEY = "sk-up-a"
 
 
-@pytest.fixture
-def lines() -> Iterator[list[EventDict]]:
-    with capture_logs() as entries:
-        yield entries
-
-
-def done(lines: list[EventDict]) -> list[EventDict]:
-    return [line for line in lines if line["event"] == "request.done"]
-
-
 async def test_a_request_leaves_one_line_with_the_fields_a_person_needs(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("b", ttft=2, gap=0.5)
     world.chain("b")
     heard = await world.ask()
-    (line,) = done(lines)
-    assert line["request"] == heard.headers["x-request-id"]
-    assert line["path"] == "/v1/chat/completions"
-    assert (line["outcome"], line["status"], line["log_level"]) == ("ok", 200, "info")
-    assert (line["model"], line["stream"], line["channel"]) == ("m", True, "b/m")
-    assert (line["finish"], line["upstream_model"]) == ("stop", "m")
-    assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 60)
-    assert (line["ttft_ms"], line["ms"]) == (2000, 31500)
-    assert line["bytes"] == len(heard.body)
-    assert line["attempts"] == "b/m;ok;ms=31500"
-    assert "error" not in line
+    done = line(logs)
+    assert done["request"] == heard.headers["x-request-id"]
+    assert done["path"] == "/v1/chat/completions"
+    assert (done["outcome"], done["status"], done["log_level"]) == ("ok", 200, "info")
+    assert (done["model"], done["stream"], done["channel"]) == ("m", True, "b/m")
+    assert (done["finish"], done["upstream_model"]) == ("stop", "m")
+    assert (done["prompt_tokens"], done["completion_tokens"]) == (7, 60)
+    assert (done["ttft_ms"], done["ms"]) == (2000, 31500)
+    assert done["bytes"] == len(heard.body)
+    assert done["attempts"] == "b/m;ok;ms=31500"
+    assert "error" not in done
 
 
 async def test_the_line_tells_every_attempt(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a", status=400)
     world.provider("b", fault=Fault.HANG)
     world.provider("c")
     world.chain("a", "b", "c", top="preferences: {model_timeout: {m: 10}}")
     await world.ask()
-    (line,) = done(lines)
-    assert line["attempts"].startswith("a/m;bad_request;status=400;ms=0, b/m;first_token_timeout")
-    assert line["attempts"].endswith("c/m;ok;ms=0")
-    assert (line["outcome"], line["channel"]) == ("ok", "c/m")
+    done = line(logs)
+    assert done["attempts"].startswith("a/m;bad_request;status=400;ms=0, b/m;first_token_timeout")
+    assert done["attempts"].endswith("c/m;ok;ms=0")
+    assert (done["outcome"], done["channel"]) == ("ok", "c/m")
 
 
 async def test_every_kind_of_request_leaves_exactly_one_line(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a")
     world.chain("a")
@@ -78,24 +67,24 @@ async def test_every_kind_of_request_leaves_exactly_one_line(
     await world.ask(key="sk-wrong")
     await world.ask(model="unknown")
     await world.ask(messages=[])
-    told = [(line["status"], line["outcome"], line["log_level"]) for line in done(lines)]
+    told = [(line["status"], line["outcome"], line["log_level"]) for line in lines(logs)]
     error = [(status, "error", "warning") for status in (404, 405, 401, 404, 422)]
     assert told == [(200, "ok", "info"), *error]
-    assert all(line["error"] for line in done(lines)[1:])
+    assert all(line["error"] for line in lines(logs)[1:])
 
 
 async def test_probes_are_told_only_to_who_debugs(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a")
     world.chain("a")
     await world.get("/healthz", key=None)
     await world.get("/v1/readyz", key=None)
-    assert [line["log_level"] for line in done(lines)] == ["debug", "debug"]
+    assert [line["log_level"] for line in lines(logs)] == ["debug", "debug"]
 
 
 async def test_a_client_that_leaves_is_told_as_such_in_every_phase(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a", ttft=10, gap=1)
     world.chain("a")
@@ -112,23 +101,23 @@ async def test_a_client_that_leaves_is_told_as_such_in_every_phase(
     await trio.testing.wait_all_tasks_blocked()
     await wire.stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
-    told = [(line["outcome"], line["log_level"]) for line in done(lines)]
+    told = [(line["outcome"], line["log_level"]) for line in lines(logs)]
     assert told == [("client_left", "info")] * 5
 
 
 async def test_a_stream_that_breaks_is_told_with_its_reason(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a", fault=Fault.CUT, at=5)
     world.chain("a")
     await world.ask()
-    (line,) = done(lines)
-    assert (line["outcome"], line["status"], line["log_level"]) == ("cut", 200, "warning")
-    assert line["error"]
+    done = line(logs)
+    assert (done["outcome"], done["status"], done["log_level"]) == ("cut", 200, "warning")
+    assert done["error"]
 
 
 async def test_a_request_the_server_ends_is_not_told_as_well(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     world.provider("a", gap=1)
     world.chain("a")
@@ -140,12 +129,12 @@ async def test_a_request_the_server_ends_is_not_told_as_well(
         await world.send(wire)
         await trio.sleep(5)
         nursery.cancel_scope.cancel()
-    (line,) = done(lines)
-    assert line["outcome"] == "cancelled"
+    done = line(logs)
+    assert done["outcome"] == "cancelled"
 
 
 async def test_no_line_and_no_answer_holds_a_key(
-    world: World, autojump_clock: MockClock, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     echo = error_body(
         f"Incorrect API key provided: {UPSTREAM_KEY} for http://a/v1", type="authentication_error"
@@ -172,8 +161,8 @@ async def test_no_line_and_no_answer_holds_a_key(
     world.chain("a")
     for key in (KEY, "sk-a-wrong-one"):
         await world.ask(key=key)
-    told = str(lines) + str(heads)
-    assert len(done(lines)) == 2 * len(ways) + 2
+    told = str(logs) + str(heads)
+    assert len(lines(logs)) == 2 * len(ways) + 2
     for key in (UPSTREAM_KEY, KEY, "sk-a-wrong-one"):
         assert key not in told
 

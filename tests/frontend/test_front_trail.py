@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from tests.kit.logged import line
 from tests.kit.world import World
 from uniapi.demo import Behaviour, Fault
 
@@ -37,11 +38,11 @@ async def test_a_stream_ends_with_its_trail_when_the_first(
     world.provider("a", behaviour)
     world.provider("b")
     world.chain("a", "b", top=LIMITS)
-    with capture_logs() as lines:
+    with capture_logs() as logs:
         heard = await world.ask()
     blocks = heard.body.split(b"\n\n")
     assert f": uniapi attempts={told}".encode() in blocks[-3:-1]
-    (done,) = [line for line in lines if line["event"] == "request.done"]
+    done = line(logs)
     assert done["attempts"] == told
     assert b"sk-up" not in heard.body
 
@@ -51,11 +52,11 @@ async def test_a_rescue_and_a_hedge_are_told_of(world: World, autojump_clock: Mo
     world.provider("b", fault=Fault.ABORT, at=20, gap=0.1)
     world.provider("c")
     world.chain("a", "b", "c", top="preferences: {hedge: 3s}")
-    with capture_logs() as lines:
+    with capture_logs() as logs:
         heard = await world.ask()
     told = "a/m;cancelled;ms=3000, b/m;cut;hedge;status=502;ms=1900, c/m;ok;rescue;ms=0"
     assert f": uniapi attempts={told}\n\ndata: [DONE]\n\n".encode() in heard.body
-    (done,) = [line for line in lines if line["event"] == "request.done"]
+    done = line(logs)
     assert (done["attempts"], done["channel"]) == (told, "c/m")
     assert (done["hedged"], done["rescued"], done["outcome"]) == (True, 1, "ok")
     assert (done["ttft_ms"], done["completion_tokens"]) == (3000, 60)
@@ -66,10 +67,10 @@ async def test_what_was_not_rescued_is_no_success(world: World, autojump_clock: 
     world.provider("a", fault=Fault.ABORT, at=20)
     world.provider("b", status=400)
     world.chain("a", "b")
-    with capture_logs() as lines:
+    with capture_logs() as logs:
         heard = await world.ask()
     assert b": uniapi attempts=a/m;cut;status=502;ms=0, b/m;bad_request;rescue;" in heard.body
-    (done,) = [line for line in lines if line["event"] == "request.done"]
+    done = line(logs)
     assert done["outcome"] == "cut"
     assert "rescued" not in done
 
@@ -78,9 +79,9 @@ async def test_another_answer_is_no_success_either(world: World, autojump_clock:
     world.provider("a", fault=Fault.ABORT, at=20)
     world.provider("b", text="A gateway stands aside")
     world.chain("a", "b")
-    with capture_logs() as lines:
+    with capture_logs() as logs:
         heard = await world.ask()
     assert b"b/m;cut;rescue;status=502" in heard.body
-    (done,) = [line for line in lines if line["event"] == "request.done"]
+    done = line(logs)
     assert done["outcome"] == "cut"
     assert "does not fit" in done["error"]

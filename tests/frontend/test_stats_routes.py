@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
+from tests.kit.logged import lines
 from tests.kit.records import RECORD, TODAY
 from tests.kit.wire import Heard
 from tests.kit.world import KEY, World
@@ -61,12 +61,6 @@ async def open_(world: World, folder: Path, text: str) -> AsyncIterator[None]:
             await gateway.budgets.ready.wait()
             yield
             nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-def lines() -> Iterator[list[EventDict]]:
-    with capture_logs() as entries:
-        yield entries
 
 
 async def found(world: World, path: str, key: str = ADMIN, **query: str) -> JsonObject:
@@ -352,7 +346,7 @@ async def test_what_is_left_out_of_a_list_is_said(
 
 
 async def test_a_key_without_credit_is_refused_before_anybody_is_asked(
-    world: World, autojump_clock: MockClock, tmp_path: Path, lines: list[EventDict]
+    world: World, autojump_clock: MockClock, tmp_path: Path, logs: list[EventDict]
 ) -> None:
     provider = world.provider("a")
     async with open_(world, tmp_path, api(own="credits: 0.2, rate_limit: 9/min")):
@@ -372,7 +366,7 @@ async def test_a_key_without_credit_is_refused_before_anybody_is_asked(
             assert "answer: 429 this key's credits are used up" in text
         case other:
             raise AssertionError(other)
-    line = [one for one in lines if one["event"] == "request.done"][2]
+    line = lines(logs)[2]
     assert line["limit"] == "credits of this key"
 
 

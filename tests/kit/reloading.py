@@ -119,11 +119,6 @@ def events(logs: Logs) -> list[str]:
     return [str(line["event"]) for line in logs if str(line["event"]).startswith("config.")]
 
 
-def line(logs: Logs, event: str) -> structlog.typing.EventDict:
-    (found,) = [entry for entry in logs if entry["event"] == event]
-    return found
-
-
 def names(world: World) -> list[str]:
     """The providers that serve now."""
     return [provider.name for provider in world.gateway.config.providers]

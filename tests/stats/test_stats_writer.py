@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
+from tests.kit.logged import lines
 from tests.kit.records import ATTEMPT, RECORD, TODAY
 from uniapi.buckets import Bucket, Scope
 from uniapi.config.bounds import Unit, Window
@@ -72,16 +72,6 @@ class Desk:
 
 def now() -> float:
     return TODAY + trio.current_time()
-
-
-@pytest.fixture
-def logged() -> Iterator[list[EventDict]]:
-    with capture_logs() as lines:
-        yield lines
-
-
-def told(lines: list[EventDict], event: str) -> list[EventDict]:
-    return [line for line in lines if line["event"] == event]
 
 
 @pytest.fixture
@@ -146,7 +136,7 @@ async def test_nothing_to_write_is_no_work_for_the_thread(
 
 
 async def test_a_full_queue_drops_and_counts_and_says_so_now_and_then(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     for _ in range(ROOM + 3):
         desk.writer.note(RECORD)
@@ -154,7 +144,7 @@ async def test_a_full_queue_drops_and_counts_and_says_so_now_and_then(
     await desk.begin()
     await trio.sleep(1.5)
     assert desk.count == ROOM
-    assert [line["requests"] for line in told(logged, "statistics.dropped")] == [3]
+    assert [line["requests"] for line in lines(logs, "statistics.dropped")] == [3]
 
 
 async def test_a_flood_of_strangers_does_not_push_out_what_is_known(
@@ -193,7 +183,7 @@ async def test_the_end_waits_for_what_is_not_written_yet(
 
 
 async def test_the_end_does_not_wait_for_a_disk_that_hangs(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     await desk.begin()
     await trio.sleep(1.5)
@@ -201,16 +191,16 @@ async def test_the_end_does_not_wait_for_a_disk_that_hangs(
     desk.writer.note(RECORD)
     await desk.writer.aclose()
     assert trio.current_time() == 1.5 + writing.END
-    assert [line["requests"] for line in told(logged, "statistics.unwritten")] == [1]
+    assert [line["requests"] for line in lines(logs, "statistics.unwritten")] == [1]
 
 
 async def test_the_start_does_not_wait_for_a_disk_that_hangs(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     desk.hangs = True
     await desk.writer.start()
     assert trio.current_time() == writing.START
-    assert len(told(logged, "statistics.slow")) == 1
+    assert len(lines(logs, "statistics.slow")) == 1
 
 
 @asynccontextmanager
@@ -225,7 +215,7 @@ async def blocked(desk: Desk) -> AsyncIterator[None]:
 
 
 async def test_a_file_out_of_reach_is_told_once_and_tried_again_less_and_less(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     await desk.begin()
     await trio.sleep(1.5)
@@ -235,16 +225,16 @@ async def test_a_file_out_of_reach_is_told_once_and_tried_again_less_and_less(
         await trio.sleep(3600)
         assert desk.batches - before < 20
         assert desk.writer.off
-        [line] = told(logged, "statistics.off")
+        [line] = lines(logs, "statistics.off")
         assert line["log_level"] == "warning"
         assert "DISABLE_DATABASE=true" in line["fix"]
     await trio.sleep(301)
     assert (desk.count, desk.writer.off, desk.writer.waiting) == (1, False, 0)
-    assert len(told(logged, "statistics.on")) == 2
+    assert len(lines(logs, "statistics.on")) == 2
 
 
 async def test_a_full_disk_is_waited_out(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(Store):
         def write(self, *rest: object) -> None:
@@ -259,7 +249,7 @@ async def test_a_full_disk_is_waited_out(
     for _ in range(BATCH):
         desk.writer.note(RECORD)
     await trio.sleep(10)
-    [line] = told(logged, "statistics.off")
+    [line] = lines(logs, "statistics.off")
     assert "full" in line["error"]
     assert "free some space" in line["fix"]
     monkeypatch.undo()
@@ -268,7 +258,7 @@ async def test_a_full_disk_is_waited_out(
 
 
 async def test_a_file_that_breaks_in_mid_run_is_kept_and_a_new_one_begun(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     await desk.begin()
     desk.writer.note(RECORD)
@@ -282,7 +272,7 @@ async def test_a_file_that_breaks_in_mid_run_is_kept_and_a_new_one_begun(
         desk.writer.note(replace(RECORD, id=f"later-{number}"))
     await trio.sleep(1.5)
     assert desk.asked("SELECT request FROM requests") == [("later-0",), ("later-1",), ("later-2",)]
-    [line] = told(logged, "statistics.renewed")
+    [line] = lines(logs, "statistics.renewed")
     kept = Path(line["kept"])
     assert kept.name.startswith("stats.db.broken-")
     assert await trio.Path(kept).read_bytes() == b"\xff" * size
@@ -305,7 +295,7 @@ def emptied(path: Path) -> None:
 async def test_a_file_that_only_others_find_broken_takes_no_further_request(
     desk: Desk,
     autojump_clock: MockClock,
-    logged: list[EventDict],
+    logs: list[EventDict],
     damage: Callable[[Path], None],
 ) -> None:
     await desk.begin()
@@ -315,21 +305,21 @@ async def test_a_file_that_only_others_find_broken_takes_no_further_request(
     desk.writer.note(replace(RECORD, id="later"))
     await trio.sleep(2)
     assert desk.asked("SELECT request FROM requests") == [("later",)]
-    [line] = told(logged, "statistics.renewed")
+    [line] = lines(logs, "statistics.renewed")
     assert Path(line["kept"]).name.startswith("stats.db.broken-")
     await trio.sleep(1)
     assert desk.asked("SELECT label FROM labels") == [("ada",)]
 
 
 async def test_an_idle_gateway_finds_its_file_broken_within_the_hour(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     await desk.begin()
     await trio.sleep(1.5)
     overwritten(desk.path)
     await trio.sleep(3601)
     assert desk.count == 0
-    assert len(told(logged, "statistics.renewed")) == 1
+    assert len(lines(logs, "statistics.renewed")) == 1
 
 
 MIDDLE = 20 * 4096, 25 * 4096  # bytes of the file, rows of requests
@@ -347,7 +337,7 @@ async def filled(desk: Desk) -> Reader:
 
 
 async def test_what_a_reader_finds_broken_is_replaced_at_once(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     asked = partial(summary, span=Span(0, 2 * TODAY))
     reading = await filled(desk)
@@ -355,21 +345,21 @@ async def test_what_a_reader_finds_broken_is_replaced_at_once(
     for _ in range(2):
         desk.writer.note(RECORD)
         await trio.sleep(2)
-    assert told(logged, "statistics.renewed") == [], "to write is not to read all of it"
+    assert lines(logs, "statistics.renewed") == [], "to write is not to read all of it"
     since = trio.current_time()
     with pytest.raises(Unreadable, match="malformed"):
         await reading.read(asked)
     await trio.testing.wait_all_tasks_blocked()
     assert trio.current_time() == since
     assert (await reading.read(asked)).channels.entries == ()
-    [line] = told(logged, "statistics.renewed")
+    [line] = lines(logs, "statistics.renewed")
     kept = await trio.Path(line["kept"]).read_bytes()
     begin, end = MIDDLE
     assert kept[begin:end] == b"\xff" * (end - begin)
 
 
 async def test_a_word_that_was_wrong_moves_nothing_and_costs_one_look_a_minute(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     await filled(desk)
     before = desk.batches
@@ -381,7 +371,7 @@ async def test_a_word_that_was_wrong_moves_nothing_and_costs_one_look_a_minute(
     assert desk.batches == before + 2, "the last word is kept until then"
     await trio.sleep(1000)
     assert desk.batches == before + 2
-    assert (desk.count, told(logged, "statistics.renewed")) == (BATCH, [])
+    assert (desk.count, lines(logs, "statistics.renewed")) == (BATCH, [])
 
 
 @pytest.mark.parametrize(
@@ -391,7 +381,7 @@ async def test_a_word_that_was_wrong_moves_nothing_and_costs_one_look_a_minute(
 async def test_what_others_cannot_reach_is_neither_moved_nor_given_up(
     desk: Desk,
     autojump_clock: MockClock,
-    logged: list[EventDict],
+    logs: list[EventDict],
     monkeypatch: pytest.MonkeyPatch,
     code: int,
 ) -> None:
@@ -407,11 +397,11 @@ async def test_what_others_cannot_reach_is_neither_moved_nor_given_up(
         desk.writer.note(RECORD)
         await trio.sleep(2)
     assert (desk.count, desk.writer.off) == (BATCH + 1, False)
-    assert told(logged, "statistics.renewed") == []
+    assert lines(logs, "statistics.renewed") == []
 
 
 async def test_a_bug_in_looking_is_told_and_no_reason_to_stop(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await desk.begin()
     await trio.sleep(1.5)
@@ -419,12 +409,12 @@ async def test_a_bug_in_looking_is_told_and_no_reason_to_stop(
     desk.writer.look()
     desk.writer.note(RECORD)
     await trio.sleep(1.5)
-    assert len(told(logged, "statistics.crashed")) == 1
+    assert len(lines(logs, "statistics.crashed")) == 1
     assert desk.count == 1
 
 
 async def test_a_file_that_is_damaged_as_soon_as_it_is_made_is_left_where_it_is(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     await desk.begin()
     for _ in range(5):
@@ -440,7 +430,7 @@ async def test_a_file_that_is_damaged_as_soon_as_it_is_made_is_left_where_it_is(
 
 
 async def test_a_disk_that_breaks_file_after_file_is_not_filled_with_them(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def torn(*_: object) -> None:
         damage = sqlite3.DatabaseError("database disk image is malformed")
@@ -453,7 +443,7 @@ async def test_a_disk_that_breaks_file_after_file_is_not_filled_with_them(
     await trio.sleep(500)
     kept = [name for name in desk.path.parent.iterdir() if "broken" in name.name]
     assert len(kept) == 1
-    assert len(told(logged, "statistics.off")) == 1
+    assert len(lines(logs, "statistics.off")) == 1
 
 
 async def test_a_file_that_somebody_removed_is_begun_anew(
@@ -471,7 +461,7 @@ async def test_a_file_that_somebody_removed_is_begun_anew(
 
 
 async def test_a_bug_loses_its_batch_and_nothing_else(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await desk.begin()
     await trio.sleep(1.5)
@@ -480,7 +470,7 @@ async def test_a_bug_loses_its_batch_and_nothing_else(
         desk.writer.note(RECORD)
         await trio.sleep(1.5)
     assert (desk.writer.lost, desk.writer.waiting) == (1, 0)
-    assert len(told(logged, "statistics.crashed")) == 1
+    assert len(lines(logs, "statistics.crashed")) == 1
     desk.writer.note(RECORD)
     await trio.sleep(1.5)
     assert desk.count == 1
@@ -554,12 +544,12 @@ async def test_a_week_of_traffic_leaves_memory_and_the_file_bounded(
 
 
 async def test_a_file_out_of_reach_at_the_start_is_no_reason_not_to_serve(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     desk.path.mkdir()
     await desk.begin()
     assert desk.writer.off
-    assert [line["event"] for line in logged] == ["statistics.off"]
+    assert [line["event"] for line in logs] == ["statistics.off"]
     desk.path.rmdir()
     desk.writer.note(RECORD)
     await trio.sleep(5)
@@ -567,41 +557,41 @@ async def test_a_file_out_of_reach_at_the_start_is_no_reason_not_to_serve(
 
 
 async def test_the_file_of_the_seeds_program_is_told_to_be_kept(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict]
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict]
 ) -> None:
     with closing(sqlite3.connect(desk.path)) as old:
         old.execute("CREATE TABLE request_stats (id INTEGER)")
     await desk.begin()
-    assert [line["event"] for line in logged] == ["statistics.renewed", "statistics.on"]
-    assert Path(logged[0]["kept"]).name.startswith("stats.db.old-")
+    assert [line["event"] for line in logs] == ["statistics.renewed", "statistics.on"]
+    assert Path(logs[0]["kept"]).name.startswith("stats.db.old-")
 
 
 async def test_a_bug_at_the_start_is_no_reason_not_to_serve(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "restore", lambda *_: 1 / 0)
     await desk.begin()
-    assert len(told(logged, "statistics.crashed")) == 1
+    assert len(lines(logs, "statistics.crashed")) == 1
     desk.writer.note(RECORD)
     await trio.sleep(1.5)
     assert desk.count == 1
 
 
 async def test_a_bug_in_pruning_is_told_once_an_hour(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "prune", lambda *_: 1 / 0)
     await desk.begin()
     await trio.sleep(3500)
-    assert len(told(logged, "statistics.crashed")) == 1
+    assert len(lines(logs, "statistics.crashed")) == 1
     desk.writer.note(RECORD)
     await trio.sleep(200)
-    assert len(told(logged, "statistics.crashed")) == 2
+    assert len(lines(logs, "statistics.crashed")) == 2
     assert desk.count == 1
 
 
 async def test_what_the_file_will_never_take_is_lost_and_counted(
-    desk: Desk, autojump_clock: MockClock, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, autojump_clock: MockClock, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
         raise sqlite3.IntegrityError("NOT NULL constraint failed")

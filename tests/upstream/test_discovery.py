@@ -10,6 +10,7 @@ import structlog
 import trio
 import trio.testing
 
+from tests.kit.logged import line
 from tests.kit.world import KEY, World
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
@@ -248,7 +249,7 @@ async def test_a_listing_that_fails_is_tried_again_in_a_minute(
     with structlog.testing.capture_logs() as logs:
         started(world, {**entry, "api": ["k-one", "k-two"]}, host, office)
         assert await listed(world) == []
-    (failed,) = [line for line in logs if line["event"] == "discovery.failed"]
+    failed = line(logs, "discovery.failed")
     assert (failed["provider"], failed["reason"]) == ("p", reason)
     assert len(office.seen) == asked
     listings["/v1/models"] = (200, CLAUDE)
@@ -263,6 +264,6 @@ async def test_who_has_no_listing_says_what_to_write(
     with structlog.testing.capture_logs() as logs:
         started(world, {"base_url": "http://x.openai.azure.com"}, "azure.example", office)
         assert await listed(world) == []
-    (failed,) = [line for line in logs if line["event"] == "discovery.failed"]
+    failed = line(logs, "discovery.failed")
     assert failed["reason"] == "this provider has no listing: write its models under `model:`"
     assert office.seen == []
