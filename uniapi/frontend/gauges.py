@@ -60,7 +60,7 @@ def measure(gateway: Gateway) -> None:
     )
     metrics.gauge(
         "uniapi_upstream_connections",
-        "Connections to providers, those through a proxy left out.",
+        "Connections to providers; those that wait at a proxy left out.",
         lambda: _connections(gateway),
         ("state",),
     )
