@@ -4,6 +4,9 @@ With orjson (the extra `fast`) it does what it can, and the standard library wha
 refuses: deep nesting, a byte order mark, numbers beyond 64 bits on their way out. What is read
 and written is the same (a law holds them to it) but for whole numbers beyond 64 bits that come
 in, which orjson makes floats. `UNIAPI_PURE=1` leaves it alone.
+
+What is read can be written again: a number no float can hold and half a surrogate pair are legal
+JSON, and refused, since they would surface as an error where nobody thinks of one.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, NoReturn, TypeAlias
@@ -25,34 +29,34 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-class _Huge(float):
-    """A number no float can hold. orjson would write a plain infinity as null; this it refuses."""
-
-
-def _held(digits: str) -> float:
+def _finite(digits: str) -> float:
     number = float(digits)
-    return _Huge(number) if math.isinf(number) else number
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
 
 
-def _scanner(**options: Any) -> Any:  # noqa: ANN401 - untyped in the standard library
-    decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, **options)
-    return decoder.scan_once
-
-
-_SCAN: Final = _scanner()
-_SCAN_HELD: Final = _scanner(parse_float=_held)
+_DECODER: Final[Any] = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_SCAN: Final[Any] = _DECODER.scan_once
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
 )
+# Half of a pair, or a pair: what can be lone begins like this.
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
+# An escape that is whole, kept as it is, or (the group) half a pair alone.
+_ESCAPE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
 
 
-def pure_loads(data: bytes | bytearray | str, scan: Any = _SCAN) -> Json:  # noqa: ANN401 - untyped in the standard library
+def pure_loads(data: bytes | bytearray | str) -> Json:
     """As `loads`, by the standard library's scanner without its two searches for blanks."""
     text = data if isinstance(data, str) else data.decode()
     if text[:1] not in {"{", "["}:
         text = text.removeprefix("\ufeff").lstrip(_BLANK)
     try:
-        value, end = scan(text, 0)
+        value, end = _SCAN(text, 0)
     except StopIteration:
         raise ValueError("Expecting value") from None
     except RecursionError:
@@ -60,6 +64,8 @@ def pure_loads(data: bytes | bytearray | str, scan: Any = _SCAN) -> Json:  # noq
     if end != len(text) and text[end:].strip(_BLANK):
         raise ValueError("something follows the JSON")
     parsed: Json = value
+    if "\\u" in text and _HALF.search(text) is not None:
+        pure_dumps(parsed)  # what has half a pair in it cannot be written
     return parsed
 
 
@@ -80,17 +86,36 @@ def loads(data: bytes | bytearray | str) -> Json:
     """Parse one JSON text.
 
     Raises:
-        ValueError: for everything that is not JSON in UTF-8: bad syntax, bad UTF-8, NaN and
-            Infinity, nesting deeper than the interpreter's stack, integers of over 4,300 digits
-            (CPython's own limit).
+        ValueError: for everything that is not JSON in UTF-8, and for what could not be written
+            again: bad syntax, bad UTF-8, half a surrogate pair (UnicodeError), NaN, Infinity and
+            numbers no float can hold, nesting deeper than the interpreter's stack, integers of
+            over 4,300 digits (CPython's own limit).
     """
     if _orjson is None:
         return pure_loads(data)
     try:
         value: Json = _orjson.loads(data)
     except ValueError:
-        return pure_loads(data, _SCAN_HELD)
+        return pure_loads(data)
     return value
+
+
+def loads_mended(data: bytes) -> Json:
+    r"""As `loads`, with U+FFFD for half a surrogate pair.
+
+    For what providers send: some cut a character in two, `"\ud83d"` in one chunk, the rest in
+    the next, which is no reason to give up the answer.
+
+    Raises:
+        ValueError: as `loads`.
+    """
+    try:
+        return loads(data)
+    except ValueError:
+        text = data.decode()
+        if _HALF.search(text) is None:
+            raise
+        return loads(_ESCAPE.sub(lambda found: r"\ufffd" if found[1] else found[0], text))
 
 
 def dumps(value: Json) -> bytes:

@@ -61,6 +61,13 @@ def test_what_is_not_json_is_refused_by_both(text: bytes) -> None:
     assert read(codec.loads, text) is read(codec.pure_loads, text) is ValueError
 
 
+@pytest.mark.parametrize(
+    "text", [b"[1e400]", b"-1e999", b"9" * 400 + b".5", b'"\\ud800"', b'{"\\uDFFFx":1}']
+)
+def test_what_could_not_be_written_is_refused_by_both(text: bytes) -> None:
+    assert read(codec.loads, text) is read(codec.pure_loads, text) is ValueError
+
+
 @pytest.mark.parametrize("written", [codec.dumps, codec.pure_dumps])
 def test_large_whole_numbers_and_depth_are_written(written: object) -> None:
     assert callable(written)
@@ -73,7 +80,23 @@ def test_large_whole_numbers_and_depth_are_written(written: object) -> None:
         written("\ud800")
 
 
-def test_what_is_too_large_for_a_float_never_becomes_null() -> None:
-    for loads, written in ((codec.loads, codec.dumps), (codec.pure_loads, codec.pure_dumps)):
-        with pytest.raises(ValueError, match="Out of range"):
-            written(loads(b"[1e400]"))
+PIECES = st.sampled_from(
+    ["\\ud83d", "\\ude00", "\\uD83D", "\\\\", "\\n", "ude00", "a", "\\u00e9", "😀"]
+)
+
+
+@given(st.lists(PIECES))
+def test_half_a_pair_is_mended_and_nothing_else_is_touched(pieces: list[str]) -> None:
+    text = '"' + "".join(pieces) + '"'
+    lenient = json.loads(text)
+    mended = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in lenient)
+    assert codec.loads_mended(text.encode()) == mended
+    assert codec.loads(codec.dumps(mended)) == mended
+    assert read(codec.loads, text.encode()) == (lenient if lenient == mended else ValueError)
+    assert read(codec.pure_loads, text.encode()) == read(codec.loads, text.encode())
+
+
+@pytest.mark.parametrize("text", [b'"\xff\\ud800"', b"{\\ud800", b'["\\ud800", 1e400]', b"1e400"])
+def test_mending_makes_no_json_of_what_is_none(text: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - every kind of it
+        codec.loads_mended(text)
