@@ -368,7 +368,32 @@ def test_the_other_form_gives_events_alone() -> None:
     assert batch.events == [START, Text("Hi"), Finish("stop")]
 
 
-def test_a_number_no_integer_can_hold_is_not_counted() -> None:
+@pytest.mark.parametrize("number", ["9" * 400, "-1", "9007199254740993", "1e300"])
+def test_a_number_that_counts_nothing_is_not_counted(number: str) -> None:
+    frame = dumps(chunk({"content": "a"}, "stop")).replace(b'"created":7', b'"created":N')
+    usage = b'{"object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":N}}'
+    first, second = (part.replace(b"N", number.encode()) for part in (frame, usage))
+    events, _ = decode(first, second, DONE)
+    assert events[:3] == [Start("up-1", "m-1", 42), Text("a"), Finish("stop")]
+    match events[3:]:
+        case [Usage(prompt, completion, total)]:
+            assert (prompt, completion, total) == (0, 0, 0)
+        case _:
+            pytest.fail("no usage")
+
+
+def test_a_character_cut_in_two_goes_on_as_it_came_and_does_not_end_the_answer() -> None:
+    first = dumps(chunk({"content": "N"})).replace(b'"N"', rb'"a\ud83d"')
+    second = dumps(chunk({"content": "N"})).replace(b'"N"', rb'"\ude00b"').replace(b"up-1", b"")
+    chat = ChatRequest("asked", {}, stream=True)
+    batch = OpenAIDecoder(chat, "sse", DEFAULT).feed([first, second])
+    assert batch.events[1:] == [Text("a\ufffd"), Text("\ufffdb")]
+    sent = batch.wire or b""
+    assert sent.startswith(b"data: " + first)
+    assert "\ufffdb" in sent.decode()  # an id had to be mended: this one was written anew
+
+
+def test_a_number_nobody_can_write_is_no_answer() -> None:
     frame = dumps(chunk({"content": "a"}, "stop")).replace(b'"created":7', b'"created":1e999')
     events, _ = decode(frame, DONE)
-    assert events == [Start("up-1", "m-1", 42), Text("a"), Finish("stop")]
+    assert [type(event) for event in events] == [StreamFailed]

@@ -87,7 +87,7 @@ class Anthropic(Engine):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `data[].id`."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"data": list(entries)}:
                 names = [entry.get("id") for entry in entries if isinstance(entry, dict)]
                 return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))

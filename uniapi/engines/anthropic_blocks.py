@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -252,5 +251,5 @@ def _hinted(block: JsonObject, cache: JsonObject | None) -> JsonObject:
 def _text(data: str, param: str) -> str:
     try:
         return base64.b64decode(data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither base64 nor UTF-8
         raise wrong(param, "is not text in UTF-8 and base64") from None

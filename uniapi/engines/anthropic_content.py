@@ -67,7 +67,7 @@ class Content:
 
     def open(self, number: int, block: JsonObject) -> None:
         """A block begins, perhaps with all it has to say."""
-        kind = block.get("type")
+        kind = values.text(block, "type")
         self._blocks[number] = opened = self._opened(kind, block)
         if kind not in {"thinking", "redacted_thinking"}:
             self._leading = False
@@ -83,7 +83,7 @@ class Content:
             case _:
                 pass
 
-    def _opened(self, kind: Json, block: JsonObject) -> _Block:
+    def _opened(self, kind: str, block: JsonObject) -> _Block:
         match kind:
             case "text":
                 return _TextBlock(self._length)

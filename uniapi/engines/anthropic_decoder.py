@@ -92,7 +92,7 @@ class AnthropicDecoder:
         if frame.strip() == DONE:
             return  # some proxies add OpenAI's terminator after Anthropic's
         try:
-            value = codec.loads(frame)
+            value = codec.loads_mended(frame)
         except ValueError:
             self._fail(BROKEN)
             return

@@ -117,7 +117,7 @@ class Bedrock(Engine):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """`modelSummaries[].modelId`, less what AWS calls legacy."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"modelSummaries": list(entries)}:
                 found = [_listed(entry) for entry in entries]
             case _:

@@ -31,6 +31,7 @@ from uniapi.conversation import (
     Uploaded,
 )
 from uniapi.conversation.reshape import alternating
+from uniapi.engines import values
 from uniapi.engines.anthropic_thinking import usable
 from uniapi.engines.base import Media
 from uniapi.engines.bedrock_models import Model
@@ -77,8 +78,9 @@ def remote(conversation: Conversation) -> Iterable[str]:
 def cache_point(hint: JsonObject, model: Model) -> Json:
     """A prompt-cache hint as the block that follows what is to be cached."""
     point: JsonObject = {"type": "default"}
-    if model.claude is not None and hint.get("ttl") in {"5m", "1h"}:
-        point["ttl"] = hint["ttl"]
+    ttl = values.text(hint, "ttl")
+    if model.claude is not None and ttl in {"5m", "1h"}:
+        point["ttl"] = ttl
     return {"cachePoint": point}
 
 

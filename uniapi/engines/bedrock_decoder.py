@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -104,7 +103,7 @@ class BedrockDecoder:
 
     def _frame(self, frame: bytes, events: list[Event]) -> None:
         try:
-            value = codec.loads(frame)
+            value = codec.loads_mended(frame)
         except ValueError:
             events.append(self._failure(failures.BROKEN))
             return
@@ -297,5 +296,5 @@ def _bytes(data: str) -> bytes:
     """Base64 that arrives in pieces, each of them whole."""
     try:
         return base64.b64decode(data)
-    except binascii.Error:
+    except ValueError:
         return b""

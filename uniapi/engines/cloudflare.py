@@ -54,7 +54,7 @@ class Cloudflare(OpenAI):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """`result[].name`, or an ordinary listing."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"result": list(entries)}:
                 names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
                 return tuple(dict.fromkeys(str(name) for name in names if name))

@@ -103,7 +103,7 @@ class Cohere(Engine):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `models[].name`."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"models": list(entries)}:
                 names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
                 return tuple(name for name in names if isinstance(name, str) and name)

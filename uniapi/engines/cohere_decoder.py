@@ -90,7 +90,7 @@ class CohereDecoder:
 
     def _frame(self, frame: bytes, events: list[Event]) -> None:
         try:
-            value = codec.loads(frame)
+            value = codec.loads_mended(frame)
         except ValueError:
             self._fail(failures.BROKEN, events)
             return
@@ -202,7 +202,7 @@ class CohereDecoder:
     def _end(self, delta: JsonObject, events: list[Event]) -> None:
         for index in self._calls:
             self._settle(index, events)
-        reason = delta.get("finish_reason")
+        reason = values.text(delta, "finish_reason")
         if reason in {"ERROR", "TIMEOUT", "ERROR_LIMIT"} or delta.get("error"):
             self._fail(_failure(delta), events)
             return
@@ -210,7 +210,7 @@ class CohereDecoder:
             events.append(Extra({"annotations": self._annotations}))
         self._done = True
         natural: FinishReason = "tool_calls" if self._calls else "stop"
-        given = _REASONS.get(reason if isinstance(reason, str) else "", "stop")
+        given = _REASONS.get(reason, "stop")
         events.append(Finish(natural if given in {"stop", "tool_calls"} else given))
         usage = delta.get("usage")
         if isinstance(usage, dict) and usage:

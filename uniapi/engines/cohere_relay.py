@@ -41,7 +41,7 @@ def translate(request: RelayRequest, model: str, body: bytes) -> bytes | Failure
     Raises:
         ValueError: when it is none.
     """
-    match value := codec.loads(body):
+    match value := codec.loads_mended(body):
         case {"embeddings": {"float": vectors}}:
             return embeddings(request, vectors, model, _tokens(value))
         case {"message": str()}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -298,7 +297,7 @@ def _document(file: File) -> Json:
         raise _refusal(file.param, said)
     try:
         text = base64.b64decode(file.source.data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither base64 nor UTF-8
         raise _refusal(file.param, said) from None
     return {"data": {"title": file.filename or "document", "text": text}}
 

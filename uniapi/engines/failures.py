@@ -234,7 +234,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _parse(body: bytes) -> Json:
     try:
-        return codec.loads(body)
+        return codec.loads_mended(body)
     except ValueError:
         return None
 

@@ -126,7 +126,7 @@ class Gemini(Engine):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """The names of the models that can chat."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"models": list(entries)}:
                 return tuple(dict.fromkeys(name for name in map(_chats, entries) if name))
             case _:

@@ -48,7 +48,7 @@ class GeminiDecoder:
                 self._end(events)
                 continue
             try:
-                self._frame(codec.loads(frame), events)
+                self._frame(codec.loads_mended(frame), events)
             except ValueError:
                 self._fail(failures.BROKEN, events)
         return Batch(events)

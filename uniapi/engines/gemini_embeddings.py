@@ -45,7 +45,7 @@ def asked(request: RelayRequest, model: str, *, vertex: bool) -> Asked:
 
 
 def _embedded(request: RelayRequest, model: str, body: bytes) -> bytes | Failure:
-    match value := codec.loads(body):
+    match value := codec.loads_mended(body):
         case {"embeddings": list(found)}:
             vectors: list[Json] = [
                 one.get("values") if isinstance(one, dict) else None for one in found
@@ -56,7 +56,7 @@ def _embedded(request: RelayRequest, model: str, body: bytes) -> bytes | Failure
 
 
 def _predicted(request: RelayRequest, model: str, body: bytes) -> bytes | Failure:
-    match value := codec.loads(body):
+    match value := codec.loads_mended(body):
         case {"predictions": list(found)}:
             vectors: list[Json] = []
             tokens = 0.0

@@ -19,7 +19,7 @@ from uniapi.errors import Failure, Kind
 def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure that an HTTP answer of status 300 or more is."""
     try:
-        value = codec.loads(body)
+        value = codec.loads_mended(body)
     except ValueError:
         value = None
     return _explained(failures.refused(status, headers, body), value)

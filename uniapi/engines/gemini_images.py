@@ -58,7 +58,7 @@ def imagen(request: RelayRequest, now: int) -> Asked:
 
 
 def _imagined(request: RelayRequest, now: int, body: bytes) -> bytes | Failure:
-    value = codec.loads(body)
+    value = codec.loads_mended(body)
     if not isinstance(value, dict) or value.get("error"):
         return no_answer(value)
     pictures: list[Picture] = []
@@ -125,7 +125,7 @@ def _inline(kind: str, data: str) -> JsonObject:
 
 
 def _painted(request: RelayRequest, now: int, body: bytes) -> bytes | Failure:
-    value = codec.loads(body)
+    value = codec.loads_mended(body)
     if not isinstance(value, dict) or value.get("error"):
         return no_answer(value)
     reply = _Reply()

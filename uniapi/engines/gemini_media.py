@@ -131,7 +131,10 @@ def _is_google(url: str) -> bool:
 
 
 def _is_youtube(url: str) -> bool:
-    return (urlsplit(url).hostname or "") in _YOUTUBE
+    try:
+        return (urlsplit(url).hostname or "") in _YOUTUBE
+    except ValueError:  # brackets that hold no address
+        return False
 
 
 def _inline(kind: str, data: str) -> JsonObject:

@@ -129,7 +129,7 @@ class OpenAI(Engine):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `data[].id`, `models[].name` or a bare list (GitHub Models)."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"data": list(entries)} | {"models": list(entries)} | list(entries):
                 names = [_model_name(entry) for entry in entries]
             case _:

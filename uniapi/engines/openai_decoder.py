@@ -94,7 +94,7 @@ class OpenAIDecoder:
     def _object(self, frame: bytes, events: list[Event]) -> JsonObject | None:
         """The frame as an object with choices; a failure when it is none, or an error."""
         try:
-            value = codec.loads(frame)
+            value = codec.loads_mended(frame)
         except ValueError:
             self._fail(failures.BROKEN, events)
             return None

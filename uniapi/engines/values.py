@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from typing import Final
 
 from uniapi.codec import JsonObject
+
+_MOST: Final = 2**53  # what every reader of JSON can count to
 
 
 def text(value: JsonObject, name: str) -> str:
@@ -14,6 +16,6 @@ def text(value: JsonObject, name: str) -> str:
 
 
 def number(value: JsonObject, name: str) -> int:
-    """The whole number of a field; 0 when it is none, or one that no integer is (1e999)."""
+    """The whole number of a field that counts something; 0 when it is none, or cannot be right."""
     found = value.get(name)
-    return int(found) if isinstance(found, int | float) and isfinite(found) else 0
+    return int(found) if isinstance(found, int | float) and 0 <= found <= _MOST else 0

@@ -84,7 +84,7 @@ class VertexAnthropic(Anthropic):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `publisherModels[].name`."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"publisherModels": list(entries)}:
                 names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
                 short = [name.rpartition("/")[2] for name in names if isinstance(name, str)]

@@ -43,7 +43,7 @@ class VertexGemini(Gemini):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `publisherModels[].name`: those of Gemini, since only they chat."""
-        match codec.loads(body):
+        match codec.loads_mended(body):
             case {"publisherModels": list(entries)}:
                 names = [_name(entry) for entry in entries]
             case dict() as empty if not empty.keys() - {"nextPageToken"}:

@@ -8,7 +8,7 @@ from typing import Final
 
 from uniapi import codec
 from uniapi.codec import Json
-from uniapi.engines import failures
+from uniapi.engines import failures, values
 from uniapi.errors import Failure, Kind
 from uniapi.events import Event, Start, Usage
 from uniapi.relay import SPEECH
@@ -35,7 +35,7 @@ def whole(body: bytes, endpoint: str) -> tuple[Event, ...] | Failure:
     if not body.strip(BLANK):
         return EMPTY
     try:
-        value = codec.loads(body)
+        value = codec.loads_mended(body)
     except ValueError:
         return garbage("a body that is not JSON")
     if _is_error(value):
@@ -66,7 +66,7 @@ def error_in(event: bytes) -> Failure | None:
     if b'"error"' not in event[:200]:
         return None
     try:
-        value = codec.loads(event)
+        value = codec.loads_mended(event)
     except ValueError:
         return None
     return failures.in_band(value) if _is_error(value) else None
@@ -113,15 +113,12 @@ def _usage(value: Json) -> Iterator[Usage]:
     """Tokens, under chat's names (embeddings) or those of images and audio."""
     if not isinstance(value, dict):
         return
-    prompt = _number(value.get("prompt_tokens") or value.get("input_tokens"))
-    completion = _number(value.get("completion_tokens") or value.get("output_tokens"))
-    total = _number(value.get("total_tokens")) or prompt + completion
+    number = values.number
+    prompt = number(value, "prompt_tokens") or number(value, "input_tokens")
+    completion = number(value, "completion_tokens") or number(value, "output_tokens")
+    total = number(value, "total_tokens") or prompt + completion
     if total:
         yield Usage(prompt, completion, total)
-
-
-def _number(value: Json) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def garbage(said: str) -> Failure:
