@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uniapi.framing import Framer, FramingError, JsonFramer, SseFramer, actual, framer
+from uniapi.framing import Framer, Framing, FramingError, JsonFramer, SseFramer, actual, framer
 
 
 def frames(data: bytes) -> list[bytes]:
@@ -158,7 +158,12 @@ def test_a_json_body_is_held_to_its_cap() -> None:
     ("asked", "content_type", "start", "really"),
     [
         ("sse", "text/event-stream; charset=utf-8", b"data: ", "sse"),
-        ("sse", "Text/Event-Stream", b"{", "sse"),
+        ("sse", "Text/Event-Stream", b": hi", "sse"),
+        ("sse", "text/event-stream", b' {"error"', "json"),
+        ("json", "text/event-stream", b'{"id"', "json"),
+        ("sse", "text/event-stream", b"<html>", "json"),
+        ("eventstream", "text/event-stream", b"data: ", "sse"),
+        ("eventstream", "application/json", b"\x00\x00", "eventstream"),
         ("json", "text/event-stream", b"data: ", "sse"),
         ("sse", "application/json", b'{"id"', "json"),
         ("sse", "application/octet-stream", b"data: ", "sse"),
@@ -173,9 +178,9 @@ def test_a_json_body_is_held_to_its_cap() -> None:
     ],
 )
 def test_how_a_body_is_cut_is_seen_from_what_comes(
-    asked: str, content_type: str, start: bytes, really: str
+    asked: Framing, content_type: str, start: bytes, really: Framing
 ) -> None:
-    assert actual("sse" if asked == "sse" else "json", content_type, start) == really
+    assert actual(asked, content_type, start) == really
 
 
 def test_each_framing_has_a_fresh_framer() -> None:

@@ -192,7 +192,7 @@ def _event(message: eventstream.Message) -> bytes:
 def _said(payload: bytes) -> str:
     """The message of an exception, whose first letter is a capital in some of AWS's services."""
     try:
-        value = codec.loads(payload)
+        value = codec.loads_mended(payload)
     except ValueError:
         return payload.decode("utf-8", "replace")
     match value:
@@ -234,14 +234,14 @@ def actual(asked: Framing, content_type: str, start: bytes) -> Framing:
         start: the first bytes of the body.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        return "sse"
     if kind == eventstream.CONTENT_TYPE:
         return "eventstream"
-    if asked != "json":
-        # An event stream's first byte is never one of these: the message would be 1 GB and more.
-        return "json" if start.lstrip(_BOM + _BLANK)[:1] in {b"{", b"[", b"<"} else asked
-    return "sse" if start.lstrip(_BOM + _BLANK).startswith((b"data:", b"event:")) else "json"
+    start = start.lstrip(_BOM + _BLANK)
+    told: Framing = "sse" if kind == "text/event-stream" else asked
+    if told != "json":
+        # No event begins so; of AWS's, the message would be 1 GB and more.
+        return "json" if start[:1] in {b"{", b"[", b"<"} else told
+    return "sse" if start.startswith((b"data:", b"event:")) else "json"
 
 
 def framer(framing: Framing) -> Framer:
