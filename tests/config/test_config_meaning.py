@@ -54,6 +54,8 @@ ERRORS = [
     pytest.param(GOOD.replace("https://p.example/v1", "p"), 3, "not an http(s) URL", "https://"),
     pytest.param(GOOD.replace("//p.example", "//[x"), 3, "not an http(s) URL", "https://"),
     pytest.param(GOOD.replace("- api: sk-own-key", "- role: x"), 7, "`api` is missing", "sk-…"),
+    pytest.param(GOOD.replace("api: sk-own-key", "api: ' '"), 7, "`api` is missing", "sk-…"),
+    pytest.param(GOOD.replace("provider: p", "provider: ''"), 2, "`provider` is missing", "openai"),
     pytest.param(GOOD + "  - api: sk-own-key\n", 8, "already on line 7", "own key", id="twice"),
     pytest.param(file("tools: maybe"), 6, "neither true nor false", "write true or false"),
     pytest.param(file("tools: [true]"), 6, "this is a list", "one value"),

@@ -85,9 +85,11 @@ class Section:
         return tuple(found)
 
     def require(self, key: str, reader: Reader[T], example: str) -> T | None:
-        """As `get`; absence is an error that shows an example."""
+        """As `get`; absence is an error that shows an example, and so is an empty text."""
         node = self.node_of(key)
-        if node is None:
+        if node is None or (
+            isinstance(node, yaml.Scalar) and not node.unset and not node.text.strip()
+        ):
             self.at.error(self.node, f"`{key}` is missing", f"write {key}: {example}")
             return None
         return reader(node, self.at.key(key))
