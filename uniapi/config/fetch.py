@@ -114,7 +114,7 @@ class _Job:
     known: Validators = Validators()
     answer: Answer | None = None
     why: str = ""
-    connection: http.client.HTTPConnection | None = field(default=None, repr=False)
+    connected: socket.socket | None = field(default=None, repr=False)
 
     def run(self) -> None:
         try:
@@ -136,10 +136,9 @@ class _Job:
 
     def abandon(self) -> None:
         """Cut the connection, so that the thread ends soon."""
-        connection = self.connection
-        if connection is not None and connection.sock is not None:
+        if self.connected is not None:
             with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                self.connected.shutdown(socket.SHUT_RDWR)
 
     def _follow(self) -> Answer:
         url = self.url
@@ -152,8 +151,10 @@ class _Job:
 
     def _get(self, url: SplitResult) -> Answer | str:
         """The answer, or where the answer sends us."""
-        self.connection = connection = _connection(url, self.seconds)
+        connection = _connection(url, self.seconds)
         try:
+            connection.connect()
+            self.connected = connection.sock  # the connection lets go of it with the answer's head
             path = (url.path or "/") + (f"?{url.query}" if url.query else "")
             connection.request("GET", path, headers=_headers(url, self.bearer, self.known))
             answer = connection.getresponse()
