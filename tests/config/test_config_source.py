@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from tests.kit.serving import serving
 from uniapi import __version__
 from uniapi.config import fetch as fetching
 from uniapi.config.fetch import Validators
@@ -60,22 +61,14 @@ class Site:
 def site() -> Iterator[Site]:
     found = Site()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
-            found.answer(self)
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        found.requests.append((handler.path, headers))
+        found.answer(handler)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(answer) as found.port:
         yield found
         found.done.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -262,12 +255,20 @@ def test_a_byte_at_a_time_does_not_outwit_the_deadline(
     assert time.monotonic() - before < 2
 
 
-def test_the_thread_left_behind_ends(site: Site, env: dict[str, str]) -> None:
-    trickle(site, b"HTTP/1.1 200 OK\r\nx: ")
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nx: ", id="head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", id="body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 900000\r\n\r\n", id="body of a length"),
+    ],
+)
+def test_the_thread_left_behind_ends(site: Site, env: dict[str, str], head: bytes) -> None:
+    trickle(site, head)
     failure(site, env, seconds=0.1)
     for thread in threading.enumerate():
         if thread.name == "config-fetch":
-            thread.join(5)
+            thread.join(2)
             assert not thread.is_alive()
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.e2e.running import ASK, KEY, NO_TLS, Process, Streaming, running, served, until
+from tests.kit.serving import serving
 from uniapi.codec import JsonObject
 from uniapi.demo import SIXTY, Behaviour, Provider
 
@@ -148,28 +148,19 @@ class Web:
 def web() -> Iterator[Web]:
     found = Web()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            tag, shown = f'"v{found.version}"', self.headers.get("if-none-match")
-            found.asked.append(shown)
-            same = shown == tag and found.status == 200
-            body = b"" if same else found.text.encode()
-            self.send_response(304 if same else found.status)
-            self.send_header("etag", tag)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        tag, shown = f'"v{found.version}"', handler.headers.get("if-none-match")
+        found.asked.append(shown)
+        same = shown == tag and found.status == 200
+        body = b"" if same else found.text.encode()
+        handler.send_response(304 if same else found.status)
+        handler.send_header("etag", tag)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(answer) as found.port:
         yield found
-        server.shutdown()
-        thread.join()
 
 
 def test_an_address_is_asked_again_and_again(tmp_path: Path, web: Web) -> None:

@@ -23,6 +23,7 @@ from anthropic.types.message_create_params import (
 from typing_extensions import is_typeddict
 
 from tests.kit.golden import Case, cases, events_of, named
+from tests.kit.sdk import canned
 from uniapi import codec
 from uniapi.config.types import Secret
 from uniapi.events import Finish, Reasoning, Text, ToolCall, Usage
@@ -48,16 +49,9 @@ CROOKED = {
 @pytest.fixture(scope="module")
 def client() -> Iterator[tuple[anthropic.Anthropic, list[httpx.Request], dict[str, bytes]]]:
     """The SDK on a transport of our own: what it sends, and what it shall be answered."""
-    seen: list[httpx.Request] = []
-    says: dict[str, bytes] = {}
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        kind, body = next(iter(says.items()))
-        return httpx.Response(200, content=body, headers={"content-type": kind})
-
-    transport = httpx.Client(transport=httpx.MockTransport(answer))
-    with anthropic.Anthropic(api_key="KEY", http_client=transport, max_retries=0) as made:
+    transport, seen, says = canned()
+    http = httpx.Client(transport=transport)
+    with anthropic.Anthropic(api_key="KEY", http_client=http, max_retries=0) as made:
         yield made, seen, says
 
 

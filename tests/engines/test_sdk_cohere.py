@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from tests.kit.golden import Case, cases, events_of, named
+from tests.kit.sdk import canned
 from uniapi import codec
 from uniapi.events import Finish, Reasoning, Text, ToolCall, Usage
 
@@ -27,16 +28,9 @@ BODIED = [case for case in ENDED if case.body is not None]
 @pytest.fixture(scope="module")
 def client() -> Iterator[tuple[Any, list[httpx.Request], dict[str, bytes]]]:
     """The SDK on a transport of our own: what it sends, and what it shall be answered."""
-    seen: list[httpx.Request] = []
-    says: dict[str, bytes] = {}
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        kind, body = next(iter(says.items()))
-        return httpx.Response(200, content=body, headers={"content-type": kind})
-
-    with httpx.Client(transport=httpx.MockTransport(answer)) as transport:
-        yield cohere.ClientV2("KEY", httpx_client=transport, max_retries=0), seen, says
+    transport, seen, says = canned()
+    with httpx.Client(transport=transport) as http:
+        yield cohere.ClientV2("KEY", httpx_client=http, max_retries=0), seen, says
 
 
 WHOLE = b'{"id":"x","finish_reason":"COMPLETE","message":{"role":"assistant","content":[]}}'

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit, urlunsplit
 
 from botocore.auth import SigV4Auth  # type: ignore[import-untyped] # it has no types
@@ -24,6 +23,7 @@ from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped] # it 
 from botocore.credentials import Credentials  # type: ignore[import-untyped] # it has no types
 
 from tests.kit.golden import WIRE, Case
+from tests.kit.serving import serving
 from tests.kit.variants import COUSINS
 from uniapi import codec
 from uniapi.codec import JsonObject
@@ -263,45 +263,30 @@ def _signed(text: str, signature: bytes) -> bool:
     return opened.endswith(hashlib.sha256(text.encode()).digest())
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    site: ClassVar[Site]
-
-    def do_POST(self) -> None:
-        path, _, query = self.path.partition("?")
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", "0")))
-        self._send(self.site.answer(Asked(self.command, path, query, headers, body)))
-
-    def _send(self, reply: Reply) -> None:
-        self.send_response(reply.status)
-        self.send_header("content-type", reply.kind)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for start in range(0, len(reply.body), _PIECE):
-            piece = reply.body[start : start + _PIECE]
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+def _send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+    handler.send_response(reply.status)
+    handler.send_header("content-type", reply.kind)
+    for name, value in reply.headers.items():
+        handler.send_header(name, value)
+    handler.send_header("transfer-encoding", "chunked")
+    handler.end_headers()
+    for start in range(0, len(reply.body), _PIECE):
+        piece = reply.body[start : start + _PIECE]
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+    handler.wfile.write(b"0\r\n\r\n")
 
 
 @contextmanager
 def speaking(cases: Sequence[Case]) -> Iterator[Site]:
     """A server for these cases, on loopback."""
     site = Site({case.name: case for case in cases})
-    handler = type("Handler", (_Handler,), {"site": site})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        site.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield site
-        finally:
-            server.shutdown()
-            thread.join()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        path, _, query = handler.path.partition("?")
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        body = handler.rfile.read(int(headers.get("content-length", "0")))
+        _send(handler, site.answer(Asked(handler.command, path, query, headers, body)))
+
+    with serving(answer, keep_alive=True) as port:
+        site.url = f"http://127.0.0.1:{port}"
+        yield site

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
+from tests.upstream.bodies import chunks
 from uniapi.upstream.transport import Transport
 
 LOST = (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel)
@@ -126,15 +127,6 @@ def test_any_bytes_are_an_answer_or_a_transport_error(said: list[bytes]) -> None
                     await response.aclose()
 
     run(serve, client)
-
-
-def chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The transport's own iterator: httpx's is a generator, which does not like to be left."""
-    match response.stream:
-        case httpx.AsyncByteStream() as stream:
-            return aiter(stream)
-        case _:
-            raise AssertionError(response.stream)
 
 
 @dataclass(frozen=True)

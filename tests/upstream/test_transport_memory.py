@@ -19,6 +19,7 @@ from trio.testing import (
     memory_stream_pair,
 )
 
+from tests.upstream.bodies import chunks
 from uniapi.upstream.httperrors import StaleConnectionError
 from uniapi.upstream.transport import Transport
 
@@ -152,15 +153,6 @@ async def ask(transport: Transport, request: httpx.Request | None = None) -> byt
         return await response.aread()
     finally:
         await response.aclose()
-
-
-def chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body's chunks, straight from the transport's stream."""
-    match response.stream:
-        case httpx.AsyncByteStream() as stream:
-            return aiter(stream)
-        case _:
-            raise AssertionError(response.stream)
 
 
 @pytest.fixture
