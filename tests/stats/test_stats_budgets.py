@@ -19,6 +19,7 @@ from trio.testing import MockClock
 from tests.kit.records import DAY, RECORD, TODAY, records
 from uniapi.config.types import ClientKey, Config, KeyPreferences, Secret
 from uniapi.stats.budgets import _GONE, _MOST, _QUARTER, Budgets
+from uniapi.stats.prune import Keep, prune
 from uniapi.stats.reader import Reader
 from uniapi.stats.record import Record
 from uniapi.stats.store import Store
@@ -106,6 +107,23 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
                 file.write([record], {})
                 assert known[ADA] == 0.25 * (process + 1)
                 nursery.cancel_scope.cancel()
+
+
+async def test_a_budget_that_begins_before_the_days_that_are_kept_forgets_none_of_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "stats.db"
+    with closing(Store(path)) as file:
+        file.write([pays(TODAY - 900.0 * DAY), pays(TODAY - 800.0 * DAY), pays(TODAY - 1.0)], {})
+        prune(file.connection, Keep(3600, days=1), BEGAN)
+    known: dict[str, float] = {}
+    budgets = Budgets(known, BEGAN)
+    budgets.follow(config(created_at=TODAY - 1000.0 * DAY))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(budgets.run, Reader(path))
+        await budgets.ready.wait()
+        nursery.cancel_scope.cancel()
+    assert known[ADA] == 0.75
 
 
 async def test_created_at_begins_a_budget_anew_while_the_process_runs() -> None:

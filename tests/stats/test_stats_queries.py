@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kit.records import ATTEMPT, DAY, RECORD, TODAY, kept, moments, reading, records
-from uniapi.stats.prune import Keep, prune
+from uniapi.stats.prune import DAYS, Keep, prune
 from uniapi.stats.queries import MOST, Span, Success, Top, labels, rankings, summary
 from uniapi.stats.reader import Reader, Unreadable
 from uniapi.stats.record import Attempted, Record
-from uniapi.stats.usage import Used, costs, usage
+from uniapi.stats.usage import Used, costs, spent, usage
 
 several = st.lists(records, max_size=25)
 ALL = Span(0, TODAY + 1000 * DAY)
@@ -205,13 +205,43 @@ def test_a_bound_among_requests_that_are_gone_moves_to_the_beginning_of_its_day(
             assert requests(TODAY, TODAY + DAY) == 3
 
 
-def test_what_is_older_than_a_year_is_known_in_all_but_not_by_day() -> None:
+def test_what_no_longer_has_a_day_is_known_in_all_but_not_by_day() -> None:
     old = replace(RECORD, at=TODAY - 500.0 * DAY, via=("cyd",))
     with kept([old, RECORD]) as file:
-        prune(file.connection, Keep(seconds=DAY), float(TODAY + 1))
+        prune(file.connection, Keep(seconds=DAY, days=1), float(TODAY + 1))
         with closing(reading(file)) as connection:
-            assert costs(connection, Span(0, TODAY + DAY)) == {"ada": 0.5, "cyd": 0.25}
-            assert costs(connection, Span(TODAY - 600 * DAY, TODAY + DAY)) == {"ada": 0.25}
+            assert costs(connection, Span(0, TODAY + DAY)) == {"": 0, "ada": 0.5, "cyd": 0.25}
+            assert costs(connection, Span(TODAY - 600 * DAY, TODAY + DAY)) == {
+                "": 0, "ada": 0.25,
+            }  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(0, 1000), max_size=30),
+    st.integers(-10, 1010),
+    st.integers(0, 30),
+)
+def test_what_was_spent_since_a_day_is_right_as_long_as_that_day_is_kept_and_never_too_little(
+    days: list[int], begun: int, most: int
+) -> None:
+    told = [
+        replace(RECORD, at=float(TODAY + day * DAY + 5), cost=2.0**n, via=("cyd",))
+        for n, day in enumerate(days)
+    ]
+    since, until = float(TODAY + begun * DAY), float(TODAY + 1001 * DAY)
+    with kept(told) as file:
+        prune(file.connection, Keep(seconds=DAY, days=most), until)
+        with closing(reading(file)) as connection:
+            found = spent(connection, since, until)
+            folded = connection.execute("SELECT 1 FROM days WHERE day = 0").fetchone()
+            query = "SELECT min(day) FROM days WHERE day > 0"
+            [first] = connection.execute(query).fetchone()
+    known = not folded or since >= first * DAY
+    naive = sum(record.cost for record in told if record.at >= since or not known)
+    assert (found.get("ada", 0), found.get("cyd", 0)) == (naive, naive)
+    if begun >= 1001 - DAYS or len(set(days)) * 2 <= most:
+        assert known
 
 
 def endless(connection: sqlite3.Connection) -> object:

@@ -86,20 +86,74 @@ def test_the_file_shrinks_when_most_of_it_is_free_and_keeps_room_for_what_comes(
     assert 4_000_000 < after < 4_200_000
 
 
-def test_what_a_key_has_spent_in_all_is_never_forgotten(opened: Store) -> None:
-    opened.write([at(TODAY), at(TODAY + 1), at(TODAY, key="bob"), at(TODAY + DAY)], {})
+def test_days_stay_for_years_while_there_is_room(opened: Store) -> None:
+    opened.write([at(TODAY + n * DAY) for n in range(3 * 365)], {})
+    steps(opened, Keep(3600), TODAY + 3 * 365 * DAY)
+    assert asked(opened, "SELECT count(*), min(day) FROM days") == [(3 * 365, TODAY // DAY)]
+
+
+def test_the_oldest_days_are_added_up_when_there_are_too_many(opened: Store) -> None:
+    opened.write([at(TODAY), at(TODAY + 1), at(TODAY, key="bob"), at(TODAY + 2 * DAY)], {})
     day = TODAY // DAY
-    steps(opened, Keep(3600), TODAY + (DAYS + 1) * DAY)
+    keep = Keep(3600, days=2)
+    steps(opened, keep, TODAY + (DAYS + 1) * DAY)
     assert asked(opened, "SELECT day, key, model, requests, total, cost FROM days") == [
         (0, "ada", "m", 2, 20, 0.5),
         (0, "bob", "m", 1, 10, 0.25),
-        (day + 1, "ada", "m", 1, 10, 0.25),
+        (day + 1, "", "", 0, 0, 0.0),  # the first of which everything is known
+        (day + 2, "ada", "m", 1, 10, 0.25),
     ]
-    steps(opened, Keep(3600), TODAY + (DAYS + 2) * DAY)
+    opened.write([at(TODAY + 3 * DAY), at(TODAY + 4 * DAY)], {})
+    steps(opened, keep, TODAY + 500 * DAY)
     assert asked(opened, "SELECT day, key, requests, cost FROM days") == [
+        (0, "", 0, 0.0),
         (0, "ada", 3, 0.75),
         (0, "bob", 1, 0.25),
+        (day + 3, "", 0, 0.0),
+        (day + 3, "ada", 1, 0.25),
+        (day + 4, "ada", 1, 0.25),
     ]
+    before = asked(opened, "SELECT * FROM days")
+    steps(opened, keep, TODAY + 501 * DAY)
+    assert asked(opened, "SELECT * FROM days") == before
+
+
+def test_more_than_a_year_of_days_stays_however_many_they_are(opened: Store) -> None:
+    opened.write([at(TODAY + n * DAY) for n in (0, 1, DAYS, DAYS + 1)], {})
+    steps(opened, Keep(3600, days=1), TODAY + (DAYS + 1) * DAY)
+    kept = [day for (day,) in asked(opened, "SELECT DISTINCT day FROM days")]
+    assert kept == [0, *(TODAY // DAY + n for n in (1, DAYS, DAYS + 1))]
+
+
+LABELS = {name: f"{name}'s label" for name in ("ada", "cyd", "key-a", "key-b", "day", "gone")}
+
+
+def labelled(opened: Store, keep: Keep, now: float) -> list[object]:
+    steps(opened, keep, now)
+    return [digest for (digest,) in asked(opened, "SELECT digest FROM labels ORDER BY digest")]
+
+
+def test_a_label_goes_when_nobody_refers_to_it_any_more(opened: Store) -> None:
+    taken = {Step("client", "day", "", "", "requests", DAY, 1): Taken(TODAY, 1)}
+    later = at(TODAY + DAY, attempts=(replace(ATTEMPT, key="key-b"),))
+    opened.write([at(TODAY, via=("cyd",)), later], taken, LABELS)
+    every = [*LABELS]
+    assert labelled(opened, Keep(DAY, named=every), TODAY + DAY - 1) == sorted(every)
+    # What has cost something is never forgotten, and what a window counts is not until it is old.
+    named = ["gone"]
+    assert labelled(opened, Keep(DAY, named=named), TODAY + DAY - 1) == [
+        "ada", "cyd", "day", "gone", "key-a", "key-b",
+    ]  # fmt: skip
+    assert labelled(opened, Keep(DAY), TODAY + DAY - 1) == ["ada", "cyd", "day", "key-a", "key-b"]
+    assert labelled(opened, Keep(DAY), TODAY + DAY + 1) == ["ada", "cyd", "key-b"]
+    assert labelled(opened, Keep(DAY), TODAY + 2 * DAY + 1) == ["ada", "cyd"]
+
+
+def test_labels_go_one_a_step_since_each_costs_a_look_at_every_attempt(opened: Store) -> None:
+    opened.write([at(TODAY)], {}, LABELS)
+    before = steps(opened, Keep(MONTH, named=[*LABELS]), TODAY)
+    assert steps(opened, Keep(MONTH), TODAY) == before + 4
+    assert labelled(opened, Keep(MONTH), TODAY) == ["ada", "key-a"]
 
 
 def test_what_a_window_has_counted_goes_when_it_is_a_window_old(opened: Store) -> None:

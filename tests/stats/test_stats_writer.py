@@ -492,6 +492,25 @@ async def test_labels_follow_a_reload_and_hold_nothing_of_a_key(
     assert found == {"a #1", "a #2", "b #2", "bob"}
 
 
+async def test_labels_of_keys_that_are_gone_go_with_the_last_that_refers_to_them(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    used, unused, new = (Secret(f"sk-{name}-0000") for name in ("used", "unused", "new"))
+    desk.config = Config(
+        (Provider("a", keys=(used, unused)),), preferences=Preferences(stats_retention=9000.0)
+    )
+    await desk.begin()
+    desk.writer.note(replace(RECORD, attempts=(replace(ATTEMPT, key=used.digest),)))
+    await trio.sleep(3700)
+    labels = "SELECT label FROM labels ORDER BY label"
+    assert desk.asked(labels) == [("a #1",), ("a #2",)]
+    desk.config = replace(desk.config, providers=(Provider("b", keys=(new,)),))
+    await trio.sleep(3600)
+    assert desk.asked(labels) == [("a #1",), ("b #1",)]
+    await trio.sleep(3600)
+    assert desk.asked(labels) == [("b #1",)]
+
+
 async def test_what_long_windows_count_is_in_the_file_before_the_request_is_over(
     desk: Desk, autojump_clock: MockClock
 ) -> None:

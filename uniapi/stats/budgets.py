@@ -19,10 +19,9 @@ import structlog
 import trio
 
 from uniapi.config.types import Config
-from uniapi.stats.queries import Span
 from uniapi.stats.reader import Reader, Unreadable
 from uniapi.stats.record import Record
-from uniapi.stats.usage import costs
+from uniapi.stats.usage import spent
 
 _QUARTER: Final = 900.0  # seconds
 _AGAIN: Final = 60.0  # seconds until a file that could not be read is tried again
@@ -97,7 +96,7 @@ class Budgets:
         wanted = {since for digest, since in self._since.items() if digest not in self._before}
         for since in sorted(wanted):
             try:
-                found = await reader.read(partial(costs, span=Span(since, self.began)))
+                found = await reader.read(partial(spent, since=since, until=self.began))
             except Unreadable as error:
                 if self._limited and str(error) != self._told:  # said once, tried for ever
                     log.warning("credits.unreadable", error=str(error), again_in=_AGAIN)

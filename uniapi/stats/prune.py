@@ -6,13 +6,18 @@ A step takes some milliseconds, so whoever wants to write in between does not wa
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from uniapi.stats.schema import THROUGH
 from uniapi.stats.store import DAY
 
 MAX_REQUESTS: Final = 1_000_000  # rows; some 300 MB with their attempts
-DAYS: Final = 400  # a year, and the month one compares it with
+MAX_DAYS: Final = 100_000  # rows of `days`, 6 MB: 27 keys and models a day for ten years
+DAYS: Final = (
+    400  # that stay however many rows they are: a year, and the month one compares it with
+)
 _ATTEMPTS: Final = 2  # rows for one of `requests`; most requests have one
 _STEP: Final = 1000  # rows a table and step
 _SPARE: Final = 1000  # free pages that stay, since new rows will need them; 4 MB
@@ -26,10 +31,14 @@ class Keep:
     Attributes:
         seconds: how long a request and its attempts are.
         requests: how many there may be; twice as many attempts.
+        days: rows of keys in these; the days before are added up, but not the last `DAYS`.
+        named: digests of the configured keys, whose labels stay.
     """
 
     seconds: float
     requests: int = MAX_REQUESTS
+    days: int = MAX_DAYS
+    named: Collection[str] = ()
 
 
 def prune(connection: sqlite3.Connection, keep: Keep, now: float) -> bool:
@@ -53,8 +62,9 @@ def prune(connection: sqlite3.Connection, keep: Keep, now: float) -> bool:
             gone = _too_old(connection, table, now - keep.seconds)
             gone += _too_many(connection, table, most)
             more |= gone >= _STEP
-        _fold(connection, int(now // DAY) - DAYS)
-        connection.execute("DELETE FROM taken WHERE last + window <= ?", (now,))
+        if not more:
+            _fold(connection, keep.days, int(now // DAY) - DAYS)
+            connection.execute("DELETE FROM taken WHERE last + window <= ?", (now,))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -64,7 +74,7 @@ def prune(connection: sqlite3.Connection, keep: Keep, now: float) -> bool:
     if free > _SPARE:
         # Not by `execute`, which ends a statement without columns after its first page.
         connection.executescript(f"PRAGMA incremental_vacuum({min(free - _SPARE, _PAGES)})")
-    return more or free - _PAGES > _SPARE
+    return more or free - _PAGES > _SPARE or _unlabel(connection, keep.named)
 
 
 def _too_old(connection: sqlite3.Connection, table: str, oldest: float) -> int:
@@ -88,12 +98,24 @@ def _too_many(connection: sqlite3.Connection, table: str, most: int) -> int:
     return int(over)
 
 
-def _fold(connection: sqlite3.Connection, oldest: int) -> None:
-    """Add days before `oldest` to day 0: what a key has spent in all is never forgotten."""
-    [found] = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM days WHERE day > 0 AND day < ?)", (oldest,)
+def _fold(connection: sqlite3.Connection, most: int, latest: int) -> None:
+    """Add the oldest days to day 0, when there are too many: what was spent is never forgotten.
+
+    Args:
+        connection: within a transaction.
+        most: rows of keys that stay.
+        latest: days from here on stay in any case.
+    """
+    found = connection.execute(
+        "SELECT day FROM days WHERE key != '' ORDER BY day DESC LIMIT 1 OFFSET ?", (most,)
     ).fetchone()
-    if not found:
+    if found is None:
+        return
+    first = min(found[0] + 1, latest)
+    [older] = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM days WHERE day > 0 AND day < ?)", (first,)
+    ).fetchone()
+    if not older:
         return
     connection.execute(
         "INSERT INTO days SELECT 0, key, model, sum(requests), sum(prompt), sum(completion), "
@@ -101,6 +123,30 @@ def _fold(connection: sqlite3.Connection, oldest: int) -> None:
         "ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, "
         "prompt = prompt + excluded.prompt, completion = completion + excluded.completion, "
         "total = total + excluded.total, cost = cost + excluded.cost",
-        (oldest,),
+        (first,),
     )
-    connection.execute("DELETE FROM days WHERE day > 0 AND day < ?", (oldest,))
+    connection.execute("DELETE FROM days WHERE day > 0 AND day < ?", (first,))
+    # Nobody may have asked for anything on the first day that is kept; `usage` must know it.
+    connection.execute("INSERT OR IGNORE INTO days VALUES (?, '', '', 0, 0, 0, 0, 0)", (first,))
+
+
+# What is looked for is with the oldest rows, where these begin: it takes long only when there is
+# none, and then the label goes. Requests need not be asked, since `days` has the keys of all.
+_REFERRED: Final = """
+    SELECT EXISTS (SELECT 1 FROM taken WHERE :digest IN (owner, key))
+        OR EXISTS (SELECT 1 FROM days WHERE key IN (:digest, :through))
+        OR EXISTS (SELECT 1 FROM attempts WHERE key = :digest)
+"""
+
+
+def _unlabel(connection: sqlite3.Connection, named: Collection[str]) -> bool:
+    """Remove a label that nobody refers to any more; whether there was one."""
+    # In one row, since a row is a step of a statement, and that is dear.
+    [digests] = connection.execute("SELECT group_concat(digest, ' ') FROM labels").fetchone()
+    for digest in sorted(set((digests or "").split()).difference(named)):
+        given = {"digest": digest, "through": THROUGH + digest}
+        [referred] = connection.execute(_REFERRED, given).fetchone()
+        if not referred:
+            connection.execute("DELETE FROM labels WHERE digest = ?", (digest,))
+            return True
+    return False

@@ -97,6 +97,21 @@ def costs(connection: sqlite3.Connection, span: Span) -> Mapping[str, float]:
     return found
 
 
+def spent(connection: sqlite3.Connection, since: float, until: float) -> Mapping[str, float]:
+    """As `costs`; all of it, where it begins before the days that are kept as such.
+
+    What was spent before `since` is then counted too, for keys that are older than that.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    [earlier] = connection.execute("SELECT EXISTS (SELECT 1 FROM days WHERE day = 0)").fetchone()
+    if earlier:
+        [first] = connection.execute("SELECT min(day) FROM days WHERE day > 0").fetchone()
+        since = 0.0 if since < first * DAY else since
+    return costs(connection, Span(since, until))
+
+
 def _pieces(connection: sqlite3.Connection, span: Span) -> Mapping[str, float]:
     """Both bounds, and for each the first day that begins at it or after it."""
     start = _bound(connection, span.start)

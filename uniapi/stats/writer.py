@@ -291,8 +291,9 @@ class Writer:
         now = self._clock()
         if self.off or (now < self._prune_at and self.written < self._prune_after):
             return False
-        keep = Keep(self._config().preferences.stats_retention, self._cap)
-
+        config = self._config()
+        seconds, named = config.preferences.stats_retention, labels(config).keys()
+        keep = Keep(seconds, self._cap, named=named)
         try:
             if await self._guarded(lambda store: prune(store.connection, keep, now)):
                 return True
