@@ -326,7 +326,7 @@ async def test_an_address_that_fails_is_told_of_once_until_it_recovers(
     assert asked == [30, 60, 90]
     assert events(logs) == []
     for status in (500, 502, 404):
-        answers[0] = UnavailableError("u", f"CONFIG_URL cannot be read: it answers {status}", "")
+        answers[0] = UnavailableError("u", f"the address cannot be read: it answers {status}", "")
         await scene.wait_for(60)
     assert events(logs) == ["config.unavailable"]
     answers[0] = SourceError("u", "it is not UTF-8", "save it as UTF-8")

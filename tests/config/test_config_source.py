@@ -130,6 +130,9 @@ def test_the_address_may_be_a_path(tmp_path: Path, address: str, path: str) -> N
 def test_an_address_that_is_none_is_an_error(tmp_path: Path, address: str) -> None:
     with pytest.raises(SourceError, match="CONFIG_URL"):
         find(None, {"CONFIG_URL": address}, tmp_path)
+    with pytest.raises(SourceError, match="argument") as caught:
+        find(address, {"CONFIG_URL": "https://h/c.yaml"}, tmp_path)
+    assert "CONFIG_URL" not in str(caught.value), "that one is well"
 
 
 # ---- files -----------------------------------------------------------------------------------
@@ -344,7 +347,7 @@ def test_what_is_not_http_is_an_error(site: Site, env: dict[str, str]) -> None:
 
 def test_tls_to_a_stranger_is_an_error(site: Site, env: dict[str, str]) -> None:
     message = failure(site, env, f"https://127.0.0.1:{site.port}/a")
-    assert "CONFIG_URL cannot be read" in message
+    assert "the address cannot be read: TLS with it fails (wrong version number)" in message
 
 
 def test_a_url_with_a_space_is_an_error(site: Site, env: dict[str, str]) -> None:

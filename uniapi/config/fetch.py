@@ -123,6 +123,9 @@ class _Job:
             self.why = str(error)
         except ssl.SSLCertVerificationError as error:
             self.why = f"its certificate is not trusted ({error.verify_message})"
+        except ssl.SSLError as error:
+            why = (error.reason or "it breaks off").replace("_", " ").lower()
+            self.why = f"TLS with it fails ({why})"
         except socket.gaierror:
             self.why = "its host name is unknown"
         except TimeoutError:

@@ -102,7 +102,7 @@ def find(argument: str | None, env: Mapping[str, str], cwd: Path) -> Source | No
         SourceError: for an address that is none.
     """
     if argument:
-        return _source(argument, cwd)
+        return _source(argument, cwd, "argument")
     local = cwd / DEFAULT_NAME
     address = env.get("CONFIG_URL", "").strip()
     try:
@@ -112,10 +112,10 @@ def find(argument: str | None, env: Mapping[str, str], cwd: Path) -> Source | No
         present = usable = True
     if usable or (present and not address):
         return FileSource(local, DEFAULT_NAME)
-    return _source(address, cwd) if address else None
+    return _source(address, cwd, "CONFIG_URL") if address else None
 
 
-def _source(address: str, cwd: Path) -> Source:
+def _source(address: str, cwd: Path, where: str) -> Source:
     scheme, mark, _ = address.partition("://")
     if not mark:
         return FileSource(cwd / address, address)
@@ -123,7 +123,7 @@ def _source(address: str, cwd: Path) -> Source:
         parts = urlsplit(address)
         good = bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
-        raise SourceError("CONFIG_URL", "not an address", "write https://host/api.yaml") from None
+        raise SourceError(where, "not an address", "write https://host/api.yaml") from None
     match scheme.lower():
         case "file":
             path = unquote(parts.path)
@@ -132,7 +132,7 @@ def _source(address: str, cwd: Path) -> Source:
             return UrlSource(address)
         case _:
             raise SourceError(
-                "CONFIG_URL", "not an address this can read", "write https://…, file:///… or a path"
+                where, "not an address this can read", "write https://…, file:///… or a path"
             )
 
 
@@ -197,7 +197,7 @@ def load_newer(
     except FetchError as error:
         raise UnavailableError(
             source.name,
-            f"CONFIG_URL cannot be read: {error}",
+            f"the address cannot be read: {error}",
             "open the address with curl",
         ) from None
     if answer.body is None:
@@ -228,7 +228,7 @@ def _plain(source: UrlSource) -> tuple[Problem, ...]:
     return (
         _warning(
             source.name,
-            "CONFIG_URL is plain http: everyone on the way can read your keys",
+            "the address is plain http: everyone on the way can read your keys",
             "use an https address",
         ),
     )
