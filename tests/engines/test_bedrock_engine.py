@@ -205,6 +205,8 @@ def test_addresses_are_asked_for_once_each_and_only_where_they_are_sent() -> Non
     assert ENGINE.needs(chat, Channel(KEYED, MODEL, "m")) == ("https://a/1", "https://a/2")
     blind = replace(KEYED, image=False)
     assert ENGINE.needs(chat, Channel(blind, MODEL, "m")) == ()
+    handless = replace(KEYED, tools=False)
+    assert ENGINE.needs(chat, Channel(handless, MODEL, "m")) == ("https://a/1",)
     with pytest.raises(ApiError) as caught:
         ENGINE.encode(chat, Recipient(Channel(KEYED, MODEL, "m")))
     assert (caught.value.status, caught.value.param) == (

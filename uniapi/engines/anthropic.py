@@ -10,15 +10,13 @@ from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import JsonObject
 from uniapi.config.types import Channel, Provider, Secret
-from uniapi.conversation import Conversation
-from uniapi.conversation.read import conversation
-from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import anthropic_failures as failures
 from uniapi.engines.anthropic_blocks import addresses
 from uniapi.engines.anthropic_body import body
 from uniapi.engines.anthropic_decoder import AnthropicDecoder
 from uniapi.engines.anthropic_models import family
 from uniapi.engines.base import Call, Decoder, Engine, Recipient
+from uniapi.engines.fit import fitted
 from uniapi.engines.openai import headers
 from uniapi.engines.overrides import override
 from uniapi.engines.urls import host_of
@@ -93,14 +91,6 @@ class Anthropic(Engine):
                 return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
             case _:
                 raise ValueError("not a list of models")
-
-
-def fitted(chat: ChatRequest, provider: Provider) -> Conversation:
-    """The conversation as far as the provider may have it (`tools: false`, `image: false`)."""
-    found = conversation(chat)
-    if not provider.tools:
-        found = without_tools(found)
-    return found if provider.image else without_images(found)
 
 
 def _auth(key: Secret | None) -> tuple[tuple[str, str], ...]:

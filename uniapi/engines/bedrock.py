@@ -12,8 +12,6 @@ from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider
-from uniapi.conversation.read import conversation
-from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import failures
 from uniapi.engines.base import Call, Decoder, Engine, Recipient
 from uniapi.engines.bedrock_blocks import remote
@@ -21,6 +19,7 @@ from uniapi.engines.bedrock_decoder import BedrockDecoder
 from uniapi.engines.bedrock_models import Model
 from uniapi.engines.bedrock_request import Request
 from uniapi.engines.bedrock_values import too_long
+from uniapi.engines.fit import fitted
 from uniapi.engines.openai import bearer, headers
 from uniapi.engines.overrides import override
 from uniapi.engines.sigv4 import Signer
@@ -59,11 +58,7 @@ class Bedrock(Engine):
         """`POST /model/{id}/converse` or `/converse-stream`, signed as it will be sent."""
         channel = to.channel
         provider = channel.provider
-        asked = conversation(chat)
-        if not provider.tools:
-            asked = without_tools(asked)
-        if not provider.image:
-            asked = without_images(asked)
+        asked = fitted(chat, provider)
         request = Request(chat, asked, Model(channel), to.media)
         body = codec.dumps(override(request.body, channel))
         url = _url(provider, channel.upstream, stream=chat.stream)
@@ -78,12 +73,8 @@ class Bedrock(Engine):
 
     def needs(self, chat: ChatRequest, channel: Channel) -> tuple[str, ...]:
         """Every http(s) address of a picture or file: Converse takes bytes only."""
-        asked = conversation(chat)
-        if not channel.provider.image:
-            asked = without_images(asked)
-        return tuple(
-            dict.fromkeys(url for url in remote(asked) if not url.lower().startswith("gs:"))
-        )
+        found = remote(fitted(chat, channel.provider))
+        return tuple(dict.fromkeys(url for url in found if not url.lower().startswith("gs:")))
 
     def decoder(self, chat: ChatRequest, framing: Framing, default: Start) -> Decoder:  # noqa: ARG002 - as the client streams or not
         """A decoder for either form."""

@@ -13,12 +13,11 @@ from uniapi import codec
 from uniapi.chat import ChatRequest
 from uniapi.codec import JsonObject
 from uniapi.config.types import Provider
-from uniapi.conversation.read import conversation
-from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import cohere_relay, failures
 from uniapi.engines.base import Call, Decoder, Engine, Recipient, Relay
 from uniapi.engines.cohere_decoder import CohereDecoder
 from uniapi.engines.cohere_request import Request
+from uniapi.engines.fit import fitted
 from uniapi.engines.openai import bearer, headers
 from uniapi.engines.overrides import override, override_own
 from uniapi.engines.urls import host_of
@@ -50,11 +49,7 @@ class Cohere(Engine):
         """`POST /v2/chat`."""
         channel = to.channel
         provider = channel.provider
-        asked = conversation(chat)
-        if not provider.tools:
-            asked = without_tools(asked)
-        if not provider.image:
-            asked = without_images(asked)
+        asked = fitted(chat, provider)
         request = Request(chat, asked, channel.upstream)
         body: JsonObject = {"model": channel.upstream, **request.body, "stream": chat.stream}
         body = override(body, channel)

@@ -78,7 +78,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         headers: with lower-case names.
         body: as much of it as was read.
     """
-    value = _parse(body)
+    value = parsed(body)
     message, code, kind_word = words(value)
     if not message:
         message = _plain(body) or f"HTTP {status}"
@@ -232,7 +232,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None  # a hint we cannot read is no hint
 
 
-def _parse(body: bytes) -> Json:
+def parsed(body: bytes) -> Json:
+    """A body as JSON; None when it is none."""
     try:
         return codec.loads_mended(body)
     except ValueError:

@@ -15,11 +15,9 @@ from uniapi import codec, relay
 from uniapi.chat import ChatRequest
 from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider, Secret
-from uniapi.conversation import Conversation
-from uniapi.conversation.read import conversation
-from uniapi.conversation.reshape import without_images, without_tools
 from uniapi.engines import gemini_embeddings, gemini_errors, gemini_images
 from uniapi.engines.base import Call, Decoder, Engine, Recipient, Relay
+from uniapi.engines.fit import fitted
 from uniapi.engines.gemini_decoder import GeminiDecoder
 from uniapi.engines.gemini_family import family
 from uniapi.engines.gemini_media import Shelf, fetched_by_us
@@ -66,7 +64,7 @@ class Gemini(Engine):
             search=_searches(channel),
             voice=_voice(chat),
         )
-        body, notes = request(_heard(chat, channel.provider), setting)
+        body, notes = request(fitted(chat, channel.provider), setting)
         body = override(body, channel)
         # There is no such field in the body; the wish to stream is in the address.
         wish = body.pop("stream", chat.stream)
@@ -134,7 +132,7 @@ class Gemini(Engine):
 
     def needs(self, chat: ChatRequest, channel: Channel) -> tuple[str, ...]:
         """All http(s) addresses but Google's own: Gemini fetches none."""
-        return fetched_by_us(_heard(chat, channel.provider))
+        return fetched_by_us(fitted(chat, channel.provider))
 
     # What differs on Vertex.
 
@@ -152,14 +150,6 @@ class Gemini(Engine):
     def auth(self, provider: Provider, key: Secret | None) -> tuple[tuple[str, str], ...]:  # noqa: ARG002 - Vertex looks at the provider
         """How the key is shown: in a header, since addresses end up in logs."""
         return (("x-goog-api-key", key.reveal()),) if key is not None else ()
-
-
-def _heard(chat: ChatRequest, provider: Provider) -> Conversation:
-    """The conversation as far as the provider's settings let it through."""
-    heard = conversation(chat)
-    if not provider.tools:
-        heard = without_tools(heard)
-    return heard if provider.image else without_images(heard)
 
 
 def _searches(channel: Channel) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from uniapi import codec
 from uniapi.codec import Json, JsonObject
 from uniapi.engines import failures
 from uniapi.errors import Failure, Kind
@@ -18,11 +17,7 @@ from uniapi.errors import Failure, Kind
 
 def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure that an HTTP answer of status 300 or more is."""
-    try:
-        value = codec.loads_mended(body)
-    except ValueError:
-        value = None
-    return _explained(failures.refused(status, headers, body), value)
+    return _explained(failures.refused(status, headers, body), failures.parsed(body))
 
 
 def in_band(value: Json) -> Failure:

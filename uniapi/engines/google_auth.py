@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from uniapi import __version__, codec
-from uniapi.codec import Json, JsonObject
+from uniapi.codec import JsonObject
 from uniapi.config.types import Provider, Secret
 from uniapi.engines import failures
 from uniapi.engines.base import Call
@@ -81,6 +81,34 @@ def listing_url(provider: Provider, publisher: Publisher) -> str:
     """The address that lists a publisher's models; v1beta1 alone has it."""
     url = _VERSION.sub("/v1beta1", root(provider))
     return f"{url}/publishers/{publisher}/models?{urlencode({'pageSize': 1000})}"
+
+
+def listing_auth(provider: Provider, key: Secret | None) -> tuple[tuple[str, str], ...]:
+    """As `authorization`, for a listing: who asks names the project that pays for asking."""
+    shown = authorization(provider, key)
+    if provider.project_id:
+        return (*shown, ("x-goog-user-project", provider.project_id))
+    return shown
+
+
+def listed(body: bytes) -> Iterator[str]:
+    """The names in a publisher's listing, without the publisher's.
+
+    Raises:
+        ValueError: when it is no listing.
+    """
+    match codec.loads_mended(body):
+        case {"publisherModels": list(entries)}:
+            for entry in entries:
+                match entry:
+                    case {"name": str(name)}:
+                        yield name.rpartition("/")[2]
+                    case _:
+                        pass
+        case dict() as empty if not empty.keys() - {"nextPageToken"}:
+            pass
+        case _:
+            raise ValueError("not a list of models")
 
 
 def region_of(provider: Provider) -> str:
@@ -185,7 +213,7 @@ def granted(body: bytes) -> tuple[Secret, float]:
     Raises:
         ValueError: when it is not a token.
     """
-    match _json(body):
+    match failures.parsed(body):
         case {"access_token": str(token), "expires_in": int(seconds)} if token and seconds > 0:
             return Secret(token), float(seconds)
         case _:
@@ -197,20 +225,13 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure | N
 
     A refused assertion is trouble with the account, whatever the status: RFC 6749 says 400.
     """
-    match _json(body):
+    match failures.parsed(body):
         case {"error": str(code), "error_description": str(said)}:
             kind = Kind.SERVER if status >= 500 else Kind.KEY
             message = f"no token for the service account: {said}"
             return Failure(kind, message, status, code, retry_after=failures.retry_after(headers))
         case _:
             return None
-
-
-def _json(body: bytes) -> Json:
-    try:
-        return codec.loads(body)
-    except ValueError:
-        return None
 
 
 def _part(value: JsonObject) -> str:

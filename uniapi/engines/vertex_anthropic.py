@@ -15,11 +15,12 @@ from uniapi.chat import ChatRequest
 from uniapi.codec import JsonObject
 from uniapi.config.types import Channel, Provider, Secret
 from uniapi.engines import google_auth
-from uniapi.engines.anthropic import Anthropic, fitted
+from uniapi.engines.anthropic import Anthropic
 from uniapi.engines.anthropic_blocks import addresses
 from uniapi.engines.anthropic_body import body
 from uniapi.engines.anthropic_models import family
 from uniapi.engines.base import Call, Recipient
+from uniapi.engines.fit import fitted
 from uniapi.engines.openai import headers
 from uniapi.engines.overrides import override
 from uniapi.errors import Failure
@@ -74,25 +75,16 @@ class VertexAnthropic(Anthropic):
         return no_token if no_token is not None else super().failure(status, headers, body)
 
     def catalogue(self, to: Recipient) -> Call | None:
-        """Anthropic's models in Google's garden; who asks names the project that pays."""
+        """Anthropic's models in Google's garden."""
         provider = to.channel.provider
-        auth = google_auth.authorization(provider, to.key)
-        if provider.project_id:
-            auth = (*auth, ("x-goog-user-project", provider.project_id))
+        auth = google_auth.listing_auth(provider, to.key)
         url = google_auth.listing_url(provider, "anthropic")
         return Call("GET", url, headers(provider, auth, to.passed))
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `publisherModels[].name`."""
-        match codec.loads_mended(body):
-            case {"publisherModels": list(entries)}:
-                names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
-                short = [name.rpartition("/")[2] for name in names if isinstance(name, str)]
-                return tuple(dict.fromkeys(name for name in short if google_auth.is_claude(name)))
-            case dict() as empty if not empty.keys() - {"nextPageToken"}:
-                return ()
-            case _:
-                raise ValueError("not a list of models")
+        names = google_auth.listed(body)
+        return tuple(dict.fromkeys(name for name in names if google_auth.is_claude(name)))
 
     def grant(self, provider: Provider, now: float) -> Call | None:
         """The call that brings an access token for the service account."""

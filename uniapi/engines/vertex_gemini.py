@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from uniapi import codec
-from uniapi.codec import Json
 from uniapi.config.types import Channel, Provider, Secret
 from uniapi.engines import google_auth
 from uniapi.engines.base import Call, Recipient
@@ -30,26 +28,14 @@ class VertexGemini(Gemini):
         return no_token if no_token is not None else super().failure(status, headers, body)
 
     def catalogue(self, to: Recipient) -> Call | None:
-        """Google's own models; who asks names the project that pays for asking."""
+        """Google's own models."""
         provider = to.channel.provider
-        auth = google_auth.authorization(provider, to.key)
-        if provider.project_id:
-            auth = (*auth, ("x-goog-user-project", provider.project_id))
-        return Call(
-            method="GET",
-            url=google_auth.listing_url(provider, "google"),
-            headers=headers(provider, auth),
-        )
+        auth = google_auth.listing_auth(provider, to.key)
+        return Call("GET", google_auth.listing_url(provider, "google"), headers(provider, auth))
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Names from `publisherModels[].name`: those of Gemini, since only they chat."""
-        match codec.loads_mended(body):
-            case {"publisherModels": list(entries)}:
-                names = [_name(entry) for entry in entries]
-            case dict() as empty if not empty.keys() - {"nextPageToken"}:
-                names = []
-            case _:
-                raise ValueError("not a list of models")
+        names = google_auth.listed(body)
         return tuple(dict.fromkeys(name for name in names if name.startswith("gemini-")))
 
     def grant(self, provider: Provider, now: float) -> Call | None:
@@ -73,11 +59,3 @@ class VertexGemini(Gemini):
     def auth(self, provider: Provider, key: Secret | None) -> tuple[tuple[str, str], ...]:
         """A token, or an express key."""
         return google_auth.authorization(provider, key)
-
-
-def _name(entry: Json) -> str:
-    match entry:
-        case {"name": str(name)}:
-            return name.rpartition("/")[2]
-        case _:
-            return ""

@@ -65,10 +65,7 @@ def error_in(event: bytes) -> Failure | None:
     """The failure an event is, when it is one; only events that may be are parsed."""
     if b'"error"' not in event[:200]:
         return None
-    try:
-        value = codec.loads_mended(event)
-    except ValueError:
-        return None
+    value = failures.parsed(event)
     return failures.in_band(value) if _is_error(value) else None
 
 
