@@ -15,6 +15,7 @@ from tests.kit.world import KEY, World
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
 from uniapi.demo.http1 import Connection
+from uniapi.engines.anthropic import Anthropic
 
 
 @dataclass
@@ -267,3 +268,22 @@ async def test_who_has_no_listing_says_what_to_write(
     failed = line(logs, "discovery.failed")
     assert failed["reason"] == "this provider has no listing: write its models under `model:`"
     assert office.seen == []
+
+
+async def test_a_bug_in_reading_one_listing_ends_neither_the_gateway_nor_the_others(
+    world: World, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(self: Anthropic, body: bytes) -> list[str]:
+        raise LookupError("nobody thought of that")
+
+    monkeypatch.setattr(Anthropic, "models", stumble)
+    entry, host, _, models, _ = CASES["claude"]
+    office = Office({"/v1/models": (200, CLAUDE)})
+    with structlog.testing.capture_logs() as logs:
+        started(world, entry, host, office)
+        assert await listed(world) == []
+    assert line(logs, "discovery.crashed")["provider"] == "p"
+    assert line(logs, "discovery.failed")["reason"] == "the listing could not be read: see the log"
+    monkeypatch.undo()
+    await trio.sleep(66)
+    assert await listed(world) == models

@@ -55,6 +55,7 @@ class Fake(httpx.AsyncBaseTransport):
     headers: dict[str, str] = field(default_factory=dict)
     error: Exception | None = None
     slow: bool = False
+    breaks: bool = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
@@ -66,6 +67,8 @@ class Fake(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         self.closed += 1
+        if self.breaks:
+            raise trio.BrokenResourceError
 
 
 @dataclass
@@ -216,6 +219,22 @@ async def test_a_proxy_nobody_uses_keeps_no_connection(
     assert await scene.client.sweep() == 1
     assert [fake.closed for fake in scene.made] == [1]
     assert await scene.ask() == b"hello"
+
+
+async def test_a_connection_that_breaks_while_it_is_closed_keeps_no_other_open(
+    scene: Scene,
+) -> None:
+    await scene.ask()
+    await scene.ask(OTHER)
+    scene.made[0].breaks = True
+    scene.client.keep([])
+    assert await scene.client.sweep() == 2
+    assert [fake.closed for fake in scene.made] == [1, 1]
+    await scene.ask()
+    await scene.ask(OTHER)
+    scene.made[2].breaks = True
+    await scene.client.aclose()
+    assert scene.made[3].closed == 1
 
 
 async def test_a_long_answer_is_not_taken_for_idleness(

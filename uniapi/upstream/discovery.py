@@ -110,7 +110,11 @@ class Discovery:
         before = self._state.discovery(provider.name)
         outcome: tuple[ModelName, ...] | str = ""
         with scope:
-            outcome = await self._ask(provider)
+            try:
+                outcome = await self._ask(provider)
+            except Exception:  # a bug in here is no reason to end the gateway
+                log.exception("discovery.crashed", provider=provider.name)
+                outcome = "the listing could not be read: see the log"
         if scope.cancel_called:
             return  # the answer of somebody who is no longer there
         match outcome:

@@ -17,6 +17,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -127,16 +128,14 @@ class Proxies:
             if not way.in_use and (way.since <= old or (named is not None and digest not in named))
         ]
         closing = [self._ways.pop(digest) for digest in unused]
-        for way in closing:
-            await way.transport.aclose()
+        await _close(closing)
         return len(closing)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        ways = list(self._ways.values())
+        closing = list(self._ways.values())
         self._ways.clear()
-        for way in ways:
-            await way.transport.aclose()
+        await _close(closing)
 
     def _way(self, proxy: Secret) -> _Way:
         way = self._ways.get(proxy.digest)
@@ -159,6 +158,12 @@ class Proxies:
             max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=KEPT
         )
         return httpx.AsyncHTTPTransport(verify=context, proxy=proxy, limits=limits)
+
+
+async def _close(ways: Iterable[_Way]) -> None:
+    for way in ways:
+        with suppress(*httperrors.LOST):
+            await way.transport.aclose()
 
 
 class ProxiedBody:
