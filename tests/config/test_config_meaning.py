@@ -21,6 +21,12 @@ api_keys:
   - api: sk-own-key
 """
 KEY = "sk-Zq8vT3nLw0pXr5bKd7mH9sF2"
+PEM = r'"-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----"'
+
+
+def keyless(provider: str) -> str:
+    """The good file with something else in place of its provider's address and key."""
+    return GOOD.replace("base_url: https://p.example/v1\n    api: sk-provider", provider)
 
 
 def file(provider: str = "", key: str = "", rest: str = "") -> str:
@@ -54,6 +60,9 @@ ERRORS = [
     pytest.param(GOOD.replace("https://p.example/v1", "p"), 3, "not an http(s) URL", "https://"),
     pytest.param(GOOD.replace("//p.example", "//[x"), 3, "not an http(s) URL", "https://"),
     pytest.param(GOOD.replace("- api: sk-own-key", "- role: x"), 7, "`api` is missing", "sk-…"),
+    pytest.param(GOOD.replace("sk-own-key", "|\n      a\n      b"), 7, "one line", "as a list"),
+    pytest.param(GOOD.replace("sk-provider", '"a\\x00b"'), 4, "one line", "as a list", id="nul"),
+    pytest.param(GOOD.replace("[gpt-4o", '["\\ud83d"'), 5, "half of a character", "both halves"),
     pytest.param(GOOD.replace("api: sk-own-key", "api: ' '"), 7, "`api` is missing", "sk-…"),
     pytest.param(GOOD.replace("provider: p", "provider: ''"), 2, "`provider` is missing", "openai"),
     pytest.param(GOOD + "  - api: sk-own-key\n", 8, "already on line 7", "own key", id="twice"),
@@ -131,6 +140,12 @@ ERRORS = [
 ]
 
 WARNINGS = [
+    pytest.param(keyless("project_id: x"), 2, "`private_key` and `client_email`", "express key"),
+    pytest.param(keyless(f"project_id: x\n    private_key: {PEM}"), 2, "`client_email`", "JSON"),
+    pytest.param(keyless("cf_account_id: x"), 2, "`api` is missing", "token", id="cloudflare"),
+    pytest.param(keyless("aws_access_key: x"), 2, "`aws_secret_key` is missing", "the two"),
+    pytest.param(keyless("aws_secret_key: x\n    engine: aws"), 2, "`aws_access_key`", "the two"),
+    pytest.param(keyless("engine: bedrock"), 2, "`api` or `aws_access_key`", "Bedrock key"),
     pytest.param(file("key: x"), 6, 'unknown key "key" in providers[]', "did you mean `api`?"),
     pytest.param(file("models: [x]"), 6, 'unknown key "models"', "did you mean `model`?"),
     pytest.param(file("Tools: true"), 6, 'unknown key "Tools"', "did you mean `tools`?"),

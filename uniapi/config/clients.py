@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from uniapi.config import yaml
-from uniapi.config.fields import At, choice, entries, flag, number, secret, text
+from uniapi.config.fields import At, choice, entries, flag, number, text, token
 from uniapi.config.limits import rates, span
 from uniapi.config.policies import hedge
 from uniapi.config.problems import Sink, mask, shown
@@ -47,7 +47,7 @@ def clients(
     """All client keys; the sink is told of doubles and of cycles among nested keys."""
     secrets: dict[Secret, Section] = {}
     for section in sections:
-        found = section.require("api", secret, "sk-… (what your clients send)")
+        found = section.require("api", token, "sk-… (what your clients send)")
         if found is None:
             continue
         if found in secrets:

@@ -100,6 +100,15 @@ def secret(node: yaml.Node, at: At) -> Secret | None:
     return Secret(value) if value else None
 
 
+def token(node: yaml.Node, at: At) -> Secret | None:
+    """A secret that goes into a header: one line of it."""
+    found = secret(node, at)
+    if found is not None and any(c < " " or c == "\x7f" for c in found.reveal()):
+        at.error(node, "a key is one line of plain characters", "write several keys as a list")
+        return None
+    return found
+
+
 def flag(node: yaml.Node, at: At) -> bool | None:
     """`true` or `false`; also yes/no, on/off and 1/0."""
     value = text(node, at)

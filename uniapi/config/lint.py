@@ -82,12 +82,46 @@ def check(
                 f"the provider {shown(one.name)} names Cohere's v1 chat: v2 is asked instead",
                 "write base_url: https://api.cohere.com/v2/chat",
             )
+        if (missing := _missing(one)) is not None:
+            what, fix = missing
+            where = f"the provider {shown(one.name)} has nothing to sign in with"
+            sink.warning(providers[one.name], f"{where}: {what} is missing", fix)
         if not any(_reaches(key.key, one) for key in keys):
             sink.warning(
                 providers[one.name],
                 f"no key can reach the provider {shown(one.name)}",
                 f"add {spoken(one.name)}/* to the model list of a key, or remove the provider",
             )
+
+
+def _missing(provider: Provider) -> tuple[str, str] | None:
+    """What a provider known by its account needs besides, and where it comes from."""
+    if provider.keys or provider.base_url is not None:
+        return None
+    if provider.aws_access_key is not None or provider.engine == "aws":
+        if provider.aws_access_key is None and provider.aws_secret_key is None:
+            return (
+                "`api` or `aws_access_key`",
+                "write a Bedrock key under api, or a pair of AWS keys",
+            )
+        fix = "write the two of them, or a Bedrock key under api"
+        if provider.aws_access_key is None:
+            return "`aws_access_key`", fix
+        return ("`aws_secret_key`", fix) if provider.aws_secret_key is None else None
+    if provider.project_id is not None:
+        absent = [
+            name
+            for name, value in (
+                ("`private_key`", provider.private_key),
+                ("`client_email`", provider.client_email),
+            )
+            if value is None
+        ]
+        fix = "copy it from the service account's JSON, or write an express key under api"
+        return (" and ".join(absent), fix) if absent else None
+    if provider.cf_account_id is not None:
+        return "`api`", "write a Cloudflare token under api"
+    return None
 
 
 def _is_old_cohere(provider: Provider) -> bool:

@@ -20,6 +20,7 @@ from uniapi.config.fields import (
     many,
     secret,
     text,
+    token,
 )
 from uniapi.config.keys import closest
 from uniapi.config.limits import duration, rates, span, timeouts
@@ -129,7 +130,7 @@ def _preferences(section: Section) -> ProviderPreferences:
 
 
 def _keys(node: yaml.Node, at: At) -> tuple[Secret, ...]:
-    keys = many(secret)(node, at) or ()
+    keys = many(token)(node, at) or ()
     if len(set(keys)) < len(keys):
         at.warning(node, "the same key is listed twice", "list every key once")
     return tuple(dict.fromkeys(keys))

@@ -138,7 +138,7 @@ class _Tree:
             raise RecursionError
         match node:
             case ScalarNode():
-                return Scalar(str(node.value), line, quoted=node.style is not None)
+                return Scalar(self._text(str(node.value), line), line, node.style is not None)
             case SequenceNode():
                 items = tuple(self.node(item, depth + 1) for item in node.value)
                 return Sequence(items, line, flow=bool(node.flow_style))
@@ -146,6 +146,16 @@ class _Tree:
                 return Mapping(self._entries(node, depth), line)
             case _:
                 raise TypeError(type(node).__name__)
+
+    def _text(self, text: str, line: int) -> str:
+        """The text; an escape can hold what the file itself may not."""
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            self.sink.error(
+                line,
+                'half of a character, such as "\\ud83d" without what follows it',
+                "write the character itself, or both halves",
+            )
+        return text
 
     def _entries(self, node: Any, depth: int) -> tuple[Entry, ...]:  # noqa: ANN401 - as above
         entries: dict[str, Entry] = {}
