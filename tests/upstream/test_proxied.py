@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from uniapi.engines.base import Call
 from uniapi.upstream.client import Client, network_failure
 from uniapi.upstream.proxied import KEPT, Proxies, ProxyError
 
+TLS = Path(__file__).parents[1] / "fixtures" / "tls"
 PROXY = Secret("http://me:swordfish@proxy:3128")
 OTHER = Secret("socks5://other:1080")
 CALL = Call("POST", "http://a/v1/chat/completions", (("authorization", "Bearer sk"),), b"{}")
@@ -373,4 +376,42 @@ async def test_the_stock_transport_is_closed_under_a_proxy_that_holds_on(
         assert await client.sweep() == 1
         await ended.wait()
     assert targets == [CALL.url.encode()] * 2, "one connection, kept between them"
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_stock_transport_trusts_whom_direct_calls_trust(
+    scheme: str, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy of a company, whose authority is in the system's store; over TLS itself or not."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(TLS / "localhost.pem", TLS / "localhost.key")
+    targets: list[bytes] = []
+
+    def tls(stream: trio.abc.Stream) -> trio.SSLStream[trio.abc.Stream]:
+        return trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+
+    async def proxy(stream: trio.abc.Stream) -> None:
+        stream = tls(stream) if scheme == "https" else stream
+        targets.append(bytes(await stream.receive_some()).split(b"\r\n")[0])
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+        inner, heard = tls(stream), b""
+        while not heard.endswith(b"\r\n\r\n{}"):
+            heard += bytes(await inner.receive_some())
+        await inner.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+        await inner.receive_some()
+        await inner.aclose()
+
+    listeners = await nursery.start(
+        trio.serve_listeners, proxy, await trio.open_tcp_listeners(0, host="127.0.0.1")
+    )
+    port = listeners[0].socket.getsockname()[1]
+    client = Client()
+    call = Call("POST", "https://localhost:8443/v1", (), b"{}")
+    with trio.fail_after(10):
+        answer = await client.send(call, Secret(f"{scheme}://localhost:{port}"))
+        assert await answer.error_body() == b"hello"
+        await client.aclose()
+    assert targets == [b"CONNECT localhost:8443 HTTP/1.1"]
     nursery.cancel_scope.cancel()
