@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -18,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests.kit.records import ATTEMPT, DAY, RECORD, TODAY
 from uniapi.stats import schema, store
+from uniapi.stats.file import File
 from uniapi.stats.opening import Unusable, open_store, unusable
 from uniapi.stats.record import Attempted, Record
 from uniapi.stats.store import Step, Store, Taken, reader
@@ -368,6 +373,55 @@ def test_a_file_that_cannot_be_moved_stays_and_is_told(
         open_store(path, MORNING)
     assert "let this user write" in told.value.fix
     assert path.read_bytes() == b"not a database at all"
+
+
+def test_what_was_moved_is_told_of_though_no_new_file_could_be_begun(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Once(Store):
+        def __init__(self, path: Path) -> None:
+            if not path.exists():
+                raise OSError(errno.ENOSPC, "no space")
+            super().__init__(path)
+
+    path.parent.mkdir()
+    path.write_bytes(b"not a database at all")
+    monkeypatch.setattr("uniapi.stats.opening.Store", Once)
+    file = File(path, lambda: MORNING)
+    with pytest.raises(Unusable) as told:
+        file.use(lambda store: store.write([RECORD], {}))
+    assert "free some space" in told.value.fix
+    [aside] = file.asides
+    assert aside.now.read_bytes() == b"not a database at all"
+
+
+# Asks, as another process, whether a byte of the file that SQLite does not use is locked.
+_LOCKED: Final = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1_000_000)
+    except OSError:
+        print("locked")
+"""
+
+
+def test_opening_takes_no_lock_of_this_process_away(path: Path) -> None:
+    Store(path).close()
+    with path.open("r+b") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX, 1, 1_000_000)
+        with closing(Store(path)):
+            said = subprocess.run(  # noqa: S603 - ourselves
+                [sys.executable, "-c", _LOCKED, path], capture_output=True, text=True, check=True
+            )
+    assert said.stdout == "locked\n"
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "far.db")
+    with closing(Store(tmp_path / "link.db")) as opened:
+        assert not opened.lost
+    assert mode(tmp_path / "far.db") == 0o600
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from uniapi.codec import Json, JsonObject
 from uniapi.frontend.asgi import Answer
@@ -12,7 +12,7 @@ from uniapi.frontend.trail import outcome
 from uniapi.race import Leg
 
 Stage: TypeAlias = Literal["reading", "waiting", "answering", "other"]
-STAGES: tuple[Stage, ...] = ("reading", "waiting", "answering", "other")
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
 def stage(answer: Answer) -> Stage:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from uniapi.stats.damage import is_broken
-from uniapi.stats.opening import Aside, move_aside, open_store, unusable
+from uniapi.stats.opening import Aside, Unusable, move_aside, open_store, unusable
 from uniapi.stats.store import Store
 
 _AGAIN: Final = 600.0  # seconds in which a second damaged file is left where it is: it is the disk
@@ -68,10 +68,13 @@ class File:
         if self._store is not None:
             self._store.glance()
             return self._store
-        self._store, aside = open_store(self._path, self._clock(), renew=self._may_renew)
+        try:
+            self._store, aside = open_store(self._path, self._clock(), renew=self._may_renew)
+        except Unusable as error:
+            self._set_aside(error.aside)
+            raise
         self.opened += 1
-        if aside is not None:
-            self._set_aside(aside)
+        self._set_aside(aside)
         return self._store
 
     @property
@@ -79,9 +82,10 @@ class File:
         # A clock that was set back must not keep a damaged file in its place for as long again.
         return not 0 <= self._clock() - self._aside_at < _AGAIN
 
-    def _set_aside(self, aside: Aside) -> None:
-        self._aside_at = self._clock()
-        self.asides.append(aside)
+    def _set_aside(self, aside: Aside | None) -> None:
+        if aside is not None:
+            self._aside_at = self._clock()
+            self.asides.append(aside)
 
 
 def _of_the_file(error: Exception) -> bool:

@@ -40,19 +40,6 @@ _BY_SYSTEM: Final = {
 }
 
 
-@dataclass(slots=True)
-class Unusable(Exception):  # noqa: N818 - what it is, not what was done
-    """There can be no statistics for now.
-
-    Attributes:
-        why: for a person.
-        fix: what he can do.
-    """
-
-    why: str
-    fix: str
-
-
 @dataclass(frozen=True, slots=True)
 class Aside:
     """A file that was in the way, and is kept.
@@ -64,6 +51,21 @@ class Aside:
 
     why: str
     now: Path
+
+
+@dataclass(slots=True)
+class Unusable(Exception):  # noqa: N818 - what it is, not what was done
+    """There can be no statistics for now.
+
+    Attributes:
+        why: for a person.
+        fix: what he can do.
+        aside: what was moved out of the way before it failed.
+    """
+
+    why: str
+    fix: str
+    aside: Aside | None = None
 
 
 def open_store(path: Path, now: float, *, renew: bool = True) -> tuple[Store, Aside | None]:
@@ -84,8 +86,8 @@ def open_store(path: Path, now: float, *, renew: bool = True) -> tuple[Store, As
             "the file was written by a later version of uniapi",
             f"update uniapi; or {_ELSEWHERE}",
         ) from None
-    except Foreign:
-        if not _of_the_seeds(path):
+    except Foreign as foreign:
+        if not foreign.names & _SEEDS:
             raise Unusable("the file is another program's database", _ELSEWHERE) from None
         aside = move_aside(path, "old", now, "the seeds' program has kept its statistics there")
     except (sqlite3.Error, OSError) as error:
@@ -95,7 +97,9 @@ def open_store(path: Path, now: float, *, renew: bool = True) -> tuple[Store, As
     try:
         return Store(path), aside
     except (sqlite3.Error, OSError, Newer, Foreign) as error:
-        raise unusable(error) from error
+        failed = unusable(error)
+        failed.aside = aside
+        raise failed from error
 
 
 def unusable(error: Exception) -> Unusable:
@@ -130,12 +134,3 @@ def move_aside(path: Path, what: str, now: float, why: str) -> Aside:
     except OSError as error:
         raise unusable(error) from error
     return Aside(why, to)
-
-
-def _of_the_seeds(path: Path) -> bool:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return any(name in _SEEDS for (name,) in rows)
-    finally:
-        connection.close()

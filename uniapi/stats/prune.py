@@ -1,6 +1,7 @@
 """What keeps the statistics file small: old rows go, a few at a time, and the file shrinks.
 
-A step takes some milliseconds, so whoever wants to write in between does not wait long.
+A step takes some milliseconds, so whoever wants to write in between does not wait long; one that
+removes a label has to read every attempt, which keeps nobody else from writing.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from uniapi.stats.schema import THROUGH
-from uniapi.stats.store import DAY
+from uniapi.stats.schema import DAY, THROUGH
 
 MAX_REQUESTS: Final = 1_000_000  # rows; some 300 MB with their attempts
 MAX_DAYS: Final = 100_000  # rows of `days`, 6 MB: 27 keys and models a day for ten years

@@ -15,7 +15,8 @@ from uniapi.buckets import LONG, Bucket, Scope, Taking
 from uniapi.config.bounds import RateLimits, Unit, Window
 from uniapi.config.types import Config
 from uniapi.state import State
-from uniapi.stats.store import DAY, STEPS, Step, Store, Taken
+from uniapi.stats.schema import DAY
+from uniapi.stats.store import STEPS, Step, Store, Taken
 
 READING: Final = 1.5  # seconds; the gateway does not serve before
 _WAITS: Final = 5000  # attempts that tell how long channels take; 100 a channel are used

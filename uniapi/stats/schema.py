@@ -11,6 +11,7 @@ record has, such as the attempts of a moderation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = 0x756E6961  # "unia": what tells our file from another program's
 
+DAY: Final = 86_400  # seconds
 THROUGH: Final = ">"  # before the digest of the nested key in such a row, which has no model
 
 _FIRST: Final = (
@@ -60,7 +62,7 @@ _FIRST: Final = (
 )""",
     "CREATE INDEX attempts_at ON attempts (at)",
     """CREATE TABLE days (
-    day INTEGER NOT NULL,       -- since 1970-01-01 UTC; 0: everything that is too old for a day
+    day INTEGER NOT NULL,       -- since 1970-01-01 UTC; 0: all before the days that are kept
     key TEXT NOT NULL,          -- as there; with ">" before it: a nested key, and the cost alone
     model TEXT NOT NULL,
     requests INTEGER NOT NULL,
@@ -96,8 +98,11 @@ class Newer(Exception):  # noqa: N818 - a fact, not an error of anybody
     """The file was written by a later version of uniapi."""
 
 
+@dataclass(slots=True)
 class Foreign(Exception):  # noqa: N818 - as above
-    """The file is another program's database."""
+    """The file is another program's database; it has these tables and other objects."""
+
+    names: frozenset[str]
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -110,8 +115,10 @@ def migrate(connection: sqlite3.Connection) -> None:
     """
     version = _number(connection, "PRAGMA user_version")
     known = _number(connection, "PRAGMA application_id") == APPLICATION
-    if not known and _number(connection, "SELECT count(*) FROM sqlite_master"):
-        raise Foreign
+    if not known:
+        names = frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))
+        if names:
+            raise Foreign(names)
     if version > len(MIGRATIONS):
         raise Newer
     if version == len(MIGRATIONS):

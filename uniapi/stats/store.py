@@ -21,9 +21,8 @@ from urllib.parse import quote
 from uniapi.stats import schema
 from uniapi.stats.damage import is_broken, look_at_the_beginning, look_through
 from uniapi.stats.record import Record
-from uniapi.stats.schema import THROUGH
+from uniapi.stats.schema import DAY, THROUGH
 
-DAY: Final = 86_400.0  # seconds
 STEPS: Final = 256  # parts of a window that `taken` is kept in
 _BUSY: Final = 2.0  # seconds to wait for another process that writes
 _LOOK: Final = 100_000_000  # bytes of a file that is looked through after a crash, in 0.2 s
@@ -81,10 +80,12 @@ class Store:
         self._path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         crashed = _crashed(path.with_name(f"{path.name}-wal"))
-        # Ours alone from its birth; SQLite gives the -wal and -shm beside it the same mode.
-        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._inode, size = _inode(os.fstat(made)), os.fstat(made).st_size
-        os.close(made)
+        if not path.exists():
+            # Ours alone from its birth; SQLite gives the -wal and -shm beside it the same mode. One
+            # that is there is not opened: to close it would give up the locks of our readers.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        found = path.stat()
+        self._inode = _inode(found)
         self.connection = sqlite3.connect(
             path, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
@@ -93,7 +94,7 @@ class Store:
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = NORMAL")
             self.connection.execute(f"PRAGMA journal_size_limit = {_WAL}")
-            if crashed and size <= _LOOK:
+            if crashed and found.st_size <= _LOOK:
                 look_through(self.connection)
         except BaseException:
             self.connection.close()

@@ -16,12 +16,11 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Final
 
 from uniapi.stats.queries import MOST, Span, Top, top
-from uniapi.stats.schema import THROUGH
+from uniapi.stats.schema import DAY, THROUGH
 
 if TYPE_CHECKING:
     import sqlite3  # at work it comes with the connection: some Pythons are built without it
 
-DAY: Final = 86_400  # seconds
 _SUMS: Final = "sum(requests), sum(prompt), sum(completion), sum(total), sum(cost)"
 _PIECES: Final = """
     SELECT key, model, requests, prompt, completion, total, cost FROM days
