@@ -36,6 +36,11 @@ _NOTED: Final = frozenset({Start, Finish, Usage, StreamFailed})
 _open_batches: Final = trio.open_memory_channel[Batch]
 
 Why: TypeAlias = Literal["", "hedge", "rescue"]
+Taker: TypeAlias = Callable[[Batch], Batch | None]
+"""Does with a batch what the writer would do, and returns what is left for the writer itself.
+
+Waking the writer's task for one token costs 20 us, more than reading and writing it.
+"""
 
 
 @dataclass(slots=True)
@@ -135,6 +140,7 @@ class Leg:
         dropped: nobody wants its answer any more.
         started_at, first_at, ended_at: on trio's clock, in seconds; None when not yet.
         handed: batches handed on; who reads them can tell without asking whether there are more.
+        taker: takes a batch in this very task, while the writer waits for one; see `Taker`.
         closed: set when the upstream has been hung up on and nothing of the task is left.
     """
 
@@ -152,6 +158,7 @@ class Leg:
     first_at: float | None = None
     ended_at: float | None = None
     handed: int = 0
+    taker: Taker | None = None
     closed: trio.Event = field(default_factory=trio.Event)
 
     def fail(self, failure: Failure) -> None:
@@ -177,6 +184,11 @@ class Leg:
                 await trio.sleep_forever()  # dropped, or too late: this is where it ends
             self.committed = True
         self.tally.note(batch)
+        if self.taker is not None:
+            left = self.taker(batch)
+            if left is None:
+                return
+            batch, self.taker = left, None  # the writer wakes, and what follows waits its turn
         self.handed += 1
         try:
             self._send.send_nowait(batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import abstractmethod
 from typing import Final
 
 import trio
@@ -17,7 +18,18 @@ _READ: Final = 65_536  # bytes
 _BY_NUMBER: Final = sys.platform != "win32"  # where a socket is a file like others
 
 
-class Tcp(trio.abc.HalfCloseableStream):
+class Prompt(trio.abc.HalfCloseableStream):
+    """A stream that can send without waiting."""
+
+    @abstractmethod
+    def send_now(self, data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
+        """Send what can be sent without waiting, nearly always all of it; what is left.
+
+        An error is left to `send_all`, which meets it again.
+        """
+
+
+class Tcp(Prompt):
     """A TCP stream.
 
     Attributes:
@@ -47,10 +59,7 @@ class Tcp(trio.abc.HalfCloseableStream):
                 raise trio.BrokenResourceError from error
 
     def send_now(self, data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
-        """Send what the system takes without waiting, nearly always all of it; what is left.
-
-        An error is left to `send_all`, which meets it again.
-        """
+        """As any prompt stream."""
         if not _BY_NUMBER:
             return data
         try:

@@ -16,6 +16,7 @@ import httpx
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
+from tests.kit.prompt import prompt_pair
 from tests.kit.replies import Asked, Fake, Reply
 from tests.kit.wire import Heard, Wire
 from uniapi.codec import Json, dumps
@@ -101,7 +102,7 @@ class World:
 
     def connect(self, *, narrow: bool = False) -> Wire:
         """A client's connection to the gateway; a narrow one holds nothing that is not read."""
-        ours, theirs = lockstep_stream_pair() if narrow else memory_stream_pair()
+        ours, theirs = lockstep_stream_pair() if narrow else prompt_pair()
         self.nursery.start_soon(self.server.serve_transport, theirs)
         return Wire(ours)
 

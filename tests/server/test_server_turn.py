@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import h11
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
@@ -11,6 +12,7 @@ from trio.testing import MockClock, memory_stream_pair
 from tests.server.peer import everything
 from uniapi.frontend.asgi import Request
 from uniapi.server.serve import Bind, Server
+from uniapi.server.turn import Turn
 
 
 class Noting:
@@ -98,3 +100,78 @@ async def test_the_application_is_told_of_a_client_that_leaves_without_waiting_f
         await trio.sleep(3)
         await ours.aclose()
     assert left == [3]
+
+
+class Slow:
+    """The connection under a turn, that takes so many bytes at a time."""
+
+    def __init__(self, *room: int) -> None:
+        self.room = list(room)
+        self.written = b""
+        self.http = h11.Connection(h11.SERVER)
+        self.http.receive_data(b"GET / HTTP/1.1\r\nhost: g\r\n\r\n")
+        self.http.next_event()
+
+    def encoded(self, event: h11.Response | h11.Data | h11.EndOfMessage) -> bytes:
+        return self.http.send(event) or b""
+
+    def write_now(self, data: bytes) -> bytes:
+        taken = self.room.pop(0) if self.room else len(data)
+        self.written += data[:taken]
+        return data[taken:]
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+    async def over(self) -> None:
+        pass
+
+
+async def begun(wire: Slow, *headers: tuple[bytes, bytes], method: bytes = b"GET") -> Turn:
+    """A turn whose answer has begun; its head waits for the body."""
+
+    async def put(_message: object) -> None:
+        pass
+
+    turn = Turn(wire, last=False)
+    turn.begin(put, method)
+    await turn.send({"type": "http.response.start", "status": 200, "headers": headers})
+    return turn
+
+
+async def test_what_is_sent_at_once_goes_out_with_the_head_and_what_is_left_before_the_rest() -> (
+    None
+):
+    wire = Slow(2000, 3, 0)
+    turn = await begun(wire)
+    assert turn.send_now(b"one")
+    assert wire.written.endswith(b"\r\n\r\n3\r\none\r\n")
+    assert not turn.send_now(b"two")
+    assert wire.written.endswith(b"one\r\n3\r\n")
+    assert not turn.send_now(b"three")
+    await turn.send({"type": "http.response.body", "body": b"", "more_body": True})
+    assert wire.written.endswith(b"one\r\n3\r\ntwo\r\n5\r\nthree\r\n")
+    await turn.send({"type": "http.response.body", "body": b"", "more_body": False})
+    assert wire.written.endswith(b"three\r\n0\r\n\r\n")
+
+
+async def test_a_part_without_bytes_is_not_the_end_of_the_body() -> None:
+    wire = Slow()
+    turn = await begun(wire)
+    assert turn.send_now(b"")
+    assert wire.written.partition(b"\r\n\r\n")[2] == b""
+
+
+async def test_an_answer_without_a_body_has_none_at_once_either() -> None:
+    wire = Slow()
+    turn = await begun(wire, (b"content-length", b"3"), method=b"HEAD")
+    assert turn.send_now(b"one")
+    assert wire.written.partition(b"\r\n\r\n")[2] == b""
+
+
+async def test_what_is_sent_at_once_to_who_has_gone_goes_nowhere() -> None:
+    wire = Slow(0)
+    turn = await begun(wire)
+    await turn.close()
+    assert turn.send_now(b"one")
+    assert wire.written == b""

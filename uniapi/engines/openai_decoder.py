@@ -64,8 +64,10 @@ class OpenAIDecoder:
 
     def complete(self) -> bool:
         """Whether every choice seen has its finish reason."""
-        choices = self._choices.values()
-        return bool(choices) and all(choice.finished for choice in choices)
+        for choice in self._choices.values():  # asked for with every read: no generator
+            if not choice.finished:
+                return False
+        return bool(self._choices)
 
     def end(self) -> Batch:
         """Usage still owed, or the failure that a cut answer is."""

@@ -7,8 +7,9 @@ but text may come. What was sent is kept for it, up to `MOST`; a longer answer i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, assert_never
 
 import trio
@@ -33,6 +34,7 @@ from uniapi.splice import Splice
 from uniapi.upstream.translator import Translator
 
 MOST: Final = 1_000_000  # characters of an answer that are kept to be gone on with
+_NOTHING: Final = Batch((), b"")  # wakes who has to send what is owing
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Answering:
         translate: runs attempts at this request.
         leg: who is answering.
         rescues: whether the answer may be carried on.
+        show: sends a batch at once, False when some of it is owing; None where that cannot be.
         failure: why it broke off; None while it goes well and when it ended well.
     """
 
@@ -51,6 +54,7 @@ class Answering:
     translate: Translator
     leg: Leg
     rescues: bool
+    show: Callable[[Batch], bool] | None = None
     failure: Failure | None = None
     _said: list[str] = field(default_factory=list)
     _size: int = 0
@@ -62,7 +66,7 @@ class Answering:
         """The next batch, without failures; None when nothing more comes. May be cancelled."""
         while self.failure is None:
             try:
-                received = await self.leg.batches.receive()
+                received = await self._receive()
                 self._received += 1
                 batch = self._taken(received)
             except trio.EndOfChannel:
@@ -70,6 +74,22 @@ class Answering:
             if batch is not None:
                 return batch
         return None
+
+    async def _receive(self) -> Batch:
+        leg = self.leg
+        if self.show is not None and self._received == leg.handed:  # nothing comes before it
+            leg.taker = partial(self._take_now, self.show)
+        try:
+            return await leg.batches.receive()
+        finally:
+            leg.taker = None
+
+    def _take_now(self, show: Callable[[Batch], bool], batch: Batch) -> Batch | None:
+        """Show a batch while `next` waits for one; what is left for `next` to return."""
+        if batch.events and isinstance(batch.events[-1], StreamFailed):
+            return batch  # the writer finds somebody to go on while this leg still hangs up
+        shown = self._taken(batch)
+        return None if shown is None or show(shown) else _NOTHING
 
     def ready(self) -> Batch | None:
         """A batch that has come already; None when there is none."""
@@ -116,7 +136,7 @@ class Answering:
             self._keep(events)
         if failed is not None and self.failure is None:
             self._fail(failed)
-        return batch if batch.events or batch.wire else None
+        return batch if batch.events or batch.wire is not None else None
 
     def _fail(self, failure: Failure) -> None:
         tally = self.leg.tally

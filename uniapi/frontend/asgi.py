@@ -77,6 +77,8 @@ class Request:
         on_leaving: takes whom to tell when the client leaves, or None; None where the server has
             no such thing, and somebody has to wait for it instead.
         arrived: whether the whole request has come, and its body need not be waited for.
+        sending: sends a part of the answer's body without waiting, False when some of it is left;
+            None where the server has no such thing.
     """
 
     method: str
@@ -89,6 +91,7 @@ class Request:
     streams_share: bool = False
     on_leaving: Callable[[Leaving | None], None] | None = None
     arrived: Callable[[], bool] = _unknown
+    sending: Callable[[bytes], bool] | None = None
 
     @classmethod
     def of(cls, scope: Message, receive: Receive) -> Request:
@@ -114,6 +117,7 @@ class Request:
             streams_share=scope["http_version"] == "2",
             on_leaving=extensions.get("uniapi.leaving"),
             arrived=extensions.get("uniapi.arrived", _unknown),
+            sending=extensions.get("uniapi.sending"),
         )
 
     def refuse_by_headers(self, limit: int, types: Collection[str] = JSON_TYPES) -> None:
@@ -275,6 +279,7 @@ class Answer:
         status: 0 until the head has gone out.
         sent: bytes of the body so far.
         broken: the client stopped reading; nothing more will reach it.
+        owing: some of what was sent at once has not gone out.
         extra: headers to add to the head, whatever the answer turns out to be.
         facts: what the route knows of it, for the log's one line.
         account: tells more of it, once it is over.
@@ -289,6 +294,7 @@ class Answer:
     status: int = 0
     sent: int = 0
     broken: bool = False
+    owing: bool = False
     extra: Headers = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
     account: Account | None = None
@@ -307,11 +313,25 @@ class Answer:
         )
 
     async def body(self, data: bytes) -> None:
-        """Send a part; waits until the client took it."""
-        if not data:
+        """Send a part, and what is owing before it; waits until the client took it."""
+        if not data and not self.owing:
             return
         self.sent += len(data)
+        self.owing = False
         await self._out({"type": "http.response.body", "body": data, "more_body": True})
+
+    @property
+    def at_once(self) -> bool:
+        """Whether `body_now` may be called."""
+        return self.request.sending is not None and self.started and not self.owing
+
+    def body_now(self, data: bytes) -> bool:
+        """Send a part without waiting; False when some of it is owing, for `body` to send."""
+        sending = self.request.sending
+        assert sending is not None  # noqa: S101 - see `at_once`
+        self.sent += len(data)
+        self.owing = not sending(data)
+        return not self.owing
 
     async def last_word(self, data: bytes = b"") -> None:
         """Send the end of the body."""

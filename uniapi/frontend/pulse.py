@@ -21,7 +21,7 @@ T = TypeVar("T")
 COMMENT: Final = b": keepalive\n\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pulse:
     """How often one waiting client hears from us.
 
@@ -34,15 +34,21 @@ class Pulse:
     answer: Answer
     interval: float | None
     head: Callable[[], Awaitable[None]]
+    _wait: trio.CancelScope | None = None
 
     async def next(self, wait: Callable[[], Awaitable[T]]) -> T:
         """What `wait` brings; it is cancelled and called again, so nothing may be lost by that."""
         if self.interval is None:
             return await wait()
         while True:
-            with trio.move_on_after(self.interval):
+            with trio.move_on_after(self.interval) as self._wait:
                 return await wait()
             await self._beat()
+
+    def felt(self) -> None:
+        """The client has heard from us while `next` waits."""
+        if self.interval is not None and self._wait is not None:
+            self._wait.deadline = trio.current_time() + self.interval
 
     async def during(self, work: Callable[[], Awaitable[T]]) -> T:
         """What `work` comes to; it is never cancelled.

@@ -38,11 +38,18 @@ async def write_stream(
 ) -> Failure | None:
     """Send what comes until nothing more does.
 
-    What is already waiting goes out in one send; nothing waits in order to be joined.
+    What is already waiting goes out in one send; nothing waits in order to be joined. What comes
+    while nothing waits is sent by the task that brings it, where the server allows that.
 
     Returns:
         What the answer broke off with; None when it is whole, or the client stopped reading.
     """
+
+    def show(batch: Batch) -> bool:
+        pulse.felt()
+        return answer.body_now(renderer.render(batch))
+
+    told.show = show if answer.at_once else None
     while True:
         batch = await pulse.next(told.next)
         if batch is None:

@@ -156,7 +156,7 @@ class Connection:
             )
             match self._protocol:
                 case H1() as http:
-                    http.write_now = self._send_now
+                    http.write_now, http.prompt = self._send_now, self._stream.prompt
                 case H2():
                     pass
             await self._protocol.initiate()

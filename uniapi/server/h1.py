@@ -21,7 +21,7 @@ from hypercorn.typing import ASGIReceiveCallable as Receive
 from hypercorn.typing import ASGISendCallable as Send
 
 from uniapi.errors import ApiError
-from uniapi.server.turn import Turn, date, scope_of
+from uniapi.server.turn import SENDING, Turn, date, scope_of
 
 Spoken: TypeAlias = h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
 
@@ -36,6 +36,8 @@ class H1(H11Protocol):
     stream: Turn | None  # type: ignore[assignment] # hypercorn's own is not used
     write_now: Callable[[bytes], bytes]
     """Writes what can be written without waiting; what is left. The connection's own."""
+    prompt = False
+    """Whether `write_now` ever writes: TLS has to wait for its own."""
     head_follows = True  # bytes after an answer begin a head, and that has a deadline
 
     @property
@@ -110,6 +112,8 @@ class H1(H11Protocol):
         turn = Turn(self, last=self.keep_alive_requests > self.config.keep_alive_max_requests)
         scheme = "https" if self.ssl else "http"
         scope = scope_of(request, scheme=scheme, client=self.client, server=self.server)
+        if self.prompt:
+            scope["extensions"][SENDING] = turn.send_now
         app = cast("AppWrapper", self._inviting) if waiting else self.app
         put = await self.task_group.spawn_app(app, self.config, scope, turn.send)
         turn.begin(put, request.method)

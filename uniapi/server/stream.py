@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from uniapi.tcp import Tcp
+from uniapi.tcp import Prompt
 
 WRITE_TIMEOUT: Final = 60.0  # seconds a client may take none of what is sent to it
 _CLOSE_TIMEOUT: Final = 1.0  # seconds for TLS to say goodbye
@@ -22,11 +22,16 @@ class ClientStream:
     def __init__(self, transport: Transport, write_timeout: float = WRITE_TIMEOUT) -> None:
         """`transport` is a socket, TLS over one, or a memory stream in tests."""
         self._transport = transport
-        self._tcp = transport if isinstance(transport, Tcp) else None
+        self._prompt = transport if isinstance(transport, Prompt) else None
         self._write_timeout = write_timeout
         self._writing: trio.CancelScope | None = None
         self._ended = False
         self.broken = False
+
+    @property
+    def prompt(self) -> bool:
+        """Whether `send_now` ever sends anything."""
+        return self._prompt is not None
 
     def send_now(self, data: bytes) -> bytes:
         """Send what the system takes without waiting, nearly always all of it; what is left.
@@ -34,9 +39,9 @@ class ClientStream:
         What does not wait needs no deadline, no lock and no checkpoint: they were 17 us of the 83
         that a small piece of a stream cost. An error is left to `send_all`, which meets it again.
         """
-        if self._tcp is None or self._ended:
+        if self._prompt is None or self._ended:
             return data
-        return bytes(self._tcp.send_now(data))
+        return bytes(self._prompt.send_now(data))
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break the stream when the client does not take it in time.

@@ -25,6 +25,9 @@ _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connecti
 _NO_LINE: Final = re.compile(rb"[\r\n\0]")
 _ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
 
+SENDING: Final = "uniapi.sending"
+"""The key in an ASGI scope's `extensions` of `Turn.send_now`."""
+
 
 class Wire(Protocol):
     """The connection, as a turn needs it."""
@@ -114,6 +117,19 @@ class Turn:
                 self._start(message["status"], message["headers"])
             case kind:
                 raise RuntimeError(f"an ASGI message out of turn: {kind}")
+
+    def send_now(self, body: bytes) -> bool:
+        """Send a part of the body of an answer that has begun, without waiting.
+
+        False when some of it is left: it goes out with the next message, before anything else.
+        """
+        if self.closed:
+            return True
+        data, self._head = self._head, b""
+        if body and not self._silent:
+            data += self._framed(body)
+        self._head = self._wire.write_now(data)
+        return not self._head
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         framing, others = _parted(headers)
