@@ -33,7 +33,7 @@ from uniapi.race import Leg
 from uniapi.splice import Splice
 from uniapi.upstream.translator import Translator
 
-MOST: Final = 1_000_000  # characters of an answer that are kept to be gone on with
+MOST: Final = 1_000_000  # bytes of an answer that are kept to be gone on with
 _NOTHING: Final = Batch((), b"")  # wakes who has to send what is owing
 
 
@@ -56,8 +56,7 @@ class Answering:
     rescues: bool
     show: Callable[[Batch], bool] | None = None
     failure: Failure | None = None
-    _said: list[str] = field(default_factory=list)
-    _size: int = 0
+    _said: bytearray = field(default_factory=bytearray)  # a list would take 65 bytes a token
     _received: int = 0
     _parts: list[Usage] = field(default_factory=list)
     _splice: Splice | None = None
@@ -113,8 +112,7 @@ class Answering:
             self.asking.broke_off(self.leg, failure)
         if not (self.rescues and self._said):
             return False
-        said = "".join(self._said)
-        self._said = [said]
+        said = self._said.decode()
         winner = await self.asking.another(replace(self.translate, said=said))
         if winner is None:
             return False
@@ -157,9 +155,8 @@ class Answering:
                     self._give_up()
 
     def _say(self, text: str) -> None:
-        self._said.append(text)
-        self._size += len(text)
-        if self._size > MOST:
+        self._said += text.encode()
+        if len(self._said) > MOST:
             self._give_up()
 
     def _give_up(self) -> None:

@@ -16,7 +16,6 @@ rested is tried by one request, which the others let go first.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -95,9 +94,10 @@ class Walk:
         allowed = MAX_ATTEMPTS if retry.count is None else 1 + retry.count
         self._left = min(allowed, MAX_ATTEMPTS) if retry.enabled else 1
         self._places = [Place(slot) for slot in plan.slots]
-        self._fresh = deque(self._places)
-        self._again: deque[tuple[Place, float]] = deque()
-        self._later: deque[Place] = deque()
+        # Lists, and read from the front: an empty deque takes 0.6 KB of every open stream.
+        self._fresh = list(self._places)
+        self._again: list[tuple[Place, float]] = []
+        self._later: list[Place] = []
         self._front = 0
         self._admission = Admission(config, state, plan.model)
         self._begun: list[_Begun] = []
@@ -215,14 +215,14 @@ class Walk:
     def _pick(self, now: float) -> tuple[Place, float] | None:
         """Whose turn it is, and not before when."""
         if self._again:
-            return self._again.popleft()
+            return self._again.pop(0)
         if self._fresh:
-            place = self._fresh.popleft()
+            place = self._fresh.pop(0)
             if place is not self._places[0]:  # for the first, the plan moved the cursor
                 self._state.advance_pool(place.slot.channel.provider.name)
             return place, now
         if self._later:
-            return self._later.popleft(), now
+            return self._later.pop(0), now
         return self._next_round(now)
 
     def _lets_others_first(self, place: Place, now: float) -> bool:
