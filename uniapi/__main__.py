@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Final
 
+from uniapi.unneeded import put_off
+
 _ALLOCATOR: Final = "PYTHONMALLOC"
 
 
@@ -14,6 +16,7 @@ def run() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] not in (["check"], ["explain"], ["--version"], ["--help"], ["-h"]):
         _use_the_c_allocator()
+    put_off()
     from uniapi.cli import main  # noqa: PLC0415 - after the allocator is chosen
 
     sys.exit(main(arguments))
