@@ -173,6 +173,14 @@ def test_what_is_no_list_of_embeddings_is_none(name: str, broken: Json) -> None:
         relay.translate(dumps(broken))
 
 
+@pytest.mark.parametrize("tokens", [-1, 10**400, "5", None])
+def test_tokens_that_count_nothing_do_not_spoil_an_embedding(tokens: Json) -> None:
+    relay = asked(VERTEX, "gemini-embedding-001", EMBEDDINGS, input="a")
+    found: Json = {"values": [1], "statistics": {"token_count": tokens}}
+    answer: Json = {"predictions": [{"embeddings": found}]}
+    assert translated(relay, answer) == listed([1], model="gemini-embedding-001", tokens=0)
+
+
 @pytest.mark.parametrize("name", ["gemini", "vertex"])
 def test_an_error_with_200_is_googles_error(name: str) -> None:
     provider, model, *_ = EMBEDS[name]
@@ -302,6 +310,7 @@ def test_gemini_is_shown_the_pictures_of_a_json_request() -> None:
         (IMAGES, {"stream": True}, "stream"),
         (IMAGES, {"size": "big"}, "size"),
         (IMAGES, {"size": "0x5"}, "size"),
+        (IMAGES, {"size": [1024, 1024]}, "size"),
         (IMAGE_EDITS, {"mask": {"file_id": "x"}}, "mask"),
         (IMAGE_EDITS, {"images": [{"image_url": "https://x/y.png"}]}, "images"),
         (IMAGE_EDITS, {"images": [{"file_id": "x"}]}, "images"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from uniapi import codec
 from uniapi.codec import Json, JsonObject
+from uniapi.engines import values
 from uniapi.engines.gemini_relay import Asked, count, no_answer
 from uniapi.engines.relay_answers import embeddings, inputs, left_out, number
 from uniapi.errors import Failure
@@ -59,22 +60,22 @@ def _predicted(request: RelayRequest, model: str, body: bytes) -> bytes | Failur
     match value := codec.loads_mended(body):
         case {"predictions": list(found)}:
             vectors: list[Json] = []
-            tokens = 0.0
+            tokens = 0
             for one in found:
                 match one:
-                    case {"embeddings": {"values": list(values)}}:
-                        vectors.append(values)
+                    case {"embeddings": {"values": list(vector)}}:
+                        vectors.append(vector)
                         tokens += _token_count(one)
                     case _:
                         raise ValueError("no embedding")
-            return embeddings(request, vectors, model, int(tokens))
+            return embeddings(request, vectors, model, tokens)
         case _:
             return no_answer(value)
 
 
-def _token_count(prediction: Json) -> float:
+def _token_count(prediction: Json) -> int:
     match prediction:
-        case {"embeddings": {"statistics": {"token_count": int() | float() as tokens}}}:
-            return tokens  # Vertex counts in floats
+        case {"embeddings": {"statistics": dict(counted)}}:
+            return values.number(counted, "token_count")  # Vertex counts in floats
         case _:
             return 0

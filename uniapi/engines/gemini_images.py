@@ -197,10 +197,14 @@ def _ratio(request: RelayRequest, known: Sequence[str]) -> str | None:
     Raises:
         ApiError: 400 for what is no size.
     """
-    size = request.fields.get("size")
-    if size in {None, "", "auto"}:
-        return None
-    found = _SIZE.fullmatch(size) if isinstance(size, str) else None
+    found = None
+    match request.fields.get("size"):
+        case None | "" | "auto":
+            return None
+        case str(size):
+            found = _SIZE.fullmatch(size)
+        case _:
+            pass
     if found is None or not (int(found[1]) and int(found[2])):
         raise _unsupported("size", "must be like 1024x1024, or auto")
     wanted = math.log(int(found[1]) / int(found[2]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from uniapi.codec import Json, JsonObject
-from uniapi.engines import gemini_errors
+from uniapi.engines import gemini_errors, values
 from uniapi.engines.base import Translate
 from uniapi.errors import Failure
 
@@ -30,8 +30,8 @@ class Asked:
 def count(value: Json, name: str) -> int:
     """One of the tokens' counts; 0 when it was not told."""
     match value:
-        case {"usageMetadata": dict(counts)} if isinstance(found := counts.get(name), int):
-            return found
+        case {"usageMetadata": dict(counts)}:
+            return values.number(counts, name)
         case _:
             return 0
 
