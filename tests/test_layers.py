@@ -58,8 +58,8 @@ ALLOWED: dict[str, set[str]] = {
         "stats", "__init__",
     },
     "cli": {"codec", "config", "run", "log", "routing", "explain", "stats", "__init__"},
-    "__main__": {"cli", "unneeded"},
     "unneeded": set(),
+    "__main__": {"cli", "unneeded"},
     "crossing": {"frontend"},
     "bridge": {"errors", "config", "stats", "log", "frontend", "run", "cli", "crossing"},
 }  # fmt: skip
