@@ -134,7 +134,7 @@ async def _remember(room: Gateway, path: Path, background: trio.Nursery) -> Writ
     await writer.start()
     background.start_soon(writer.run)
     room.ledger.listeners.append(writer.note)
-    room.reader = Reader(path)
+    room.reader = Reader(path, damaged=writer.look)
     measure = room.metrics
     measure.gauge(
         "uniapi_statistics_waiting",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import signal
 import stat
+import time
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
 from tests.e2e.running import KEY, NO_TLS, Process, running, served, until
+from tests.kit.records import RECORD
 from uniapi.codec import Json, loads
 from uniapi.config.types import Secret
 from uniapi.demo import Behaviour, Provider
 from uniapi.demo.behaviour import PROMPT_TOKENS
+from uniapi.stats.store import Store
 
 ADMIN = "sk-admin-0000"
 # One answer costs 0.127 dollars: 7 tokens at 1000 a million, 60 at 2000.
@@ -115,3 +120,27 @@ def test_without_a_database_a_budget_lasts_as_long_as_the_process(tmp_path: Path
             [warning] = process.events("credits.forgotten_at_restart")
             assert warning["keys"] == [Secret(KEY).digest]
         assert [each.name for each in tmp_path.iterdir()] == ["api.yaml"]
+
+
+def test_a_file_that_is_damaged_under_the_process_costs_one_answer(tmp_path: Path) -> None:
+    with served([Provider(Behaviour())]) as (port,):
+        write(tmp_path, port)
+        file = tmp_path / "data" / "stats.db"
+        with running(tmp_path, "--port", "0", "--host", "127.0.0.1") as process:
+            assert ask(process) == 200
+            with closing(Store(file)) as other:
+                other.write(
+                    [replace(RECORD, at=time.time(), id=f"{n:0100}") for n in range(5000)], {}
+                )
+                other.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            pages = file.stat().st_size // 4096
+            with file.open("r+b") as damaged:
+                damaged.seek(pages // 4 * 4096)  # amid the requests, where none is added
+                damaged.write(b"\xff" * 5 * 4096)
+            with httpx.Client(trust_env=False, verify=NO_TLS, timeout=10) as client:
+                said = client.get(f"{process.url}/v1/stats", headers={"x-api-key": ADMIN})
+            assert said.status_code == 503
+            until(lambda: len(process.events("statistics.renewed")) == 1, "a new file")
+            get(process, "/v1/stats")
+            process.signal(signal.SIGTERM)
+            assert process.status() == 0

@@ -158,6 +158,33 @@ async def test_a_nested_key(world: World, autojump_clock: MockClock) -> None:
     assert (record.key, record.via, record.provider) == (ADA, (Secret(INNER).digest,), "a")
 
 
+async def test_each_nested_key_pays_for_what_came_through_it(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.provider("a", fault=Fault.CUT, at=3)
+    world.provider("b")
+    other = "sk-other-0000"
+    records = told(
+        world.start(
+            "providers:\n"
+            "  - {provider: a, base_url: 'http://a/v1', api: sk-up-a, model: [m]}\n"
+            "  - {provider: b, base_url: 'http://b/v1', api: sk-up-b, model: [m]}\n"
+            f"api_keys:\n  - {{api: {KEY}, model: [{INNER}/*, {other}/*]}}\n"
+            f"  - {{api: {INNER}, model: [a/m]}}\n  - {{api: {other}, model: [b/m]}}\n{PRICES}"
+        )
+    )
+    await world.ask()
+    [record] = records
+    first, second = Secret(INNER).digest, Secret(other).digest
+    assert [one.why for one in record.attempts] == ["", "rescue"]
+    assert record.via == (first, second)
+    assert record.paid_through(first) + record.paid_through(second) == record.cost
+    assert 0 < record.paid_through(first) < record.paid_through(second)
+    spent = world.gateway.budgets.spent
+    assert spent[Secret(KEY).digest] == record.cost
+    assert (spent[first], spent[second]) == (record.parts[first], record.parts[second])
+
+
 @pytest.mark.parametrize("path", ["/", "/v1", "/wp-login.php", "/v1/chat/completions/x", "/v1/%00"])
 async def test_a_path_that_is_none_of_ours_has_one_name(
     world: World, autojump_clock: MockClock, path: str

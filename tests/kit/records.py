@@ -42,12 +42,13 @@ moments = st.one_of(
     st.integers(TODAY, TODAY + 3 * DAY).map(float),
 )
 records = st.builds(
-    lambda at, key, model, via, tries, endpoint, client, tokens: replace(
+    lambda at, key, model, via, part, tries, endpoint, client, tokens: replace(
         RECORD,
         at=at,
         key=key,
         model=model,
         via=via if key else (),
+        parts={"bob": tokens / 128} if key and part and "bob" in via else {},
         attempts=tuple(tries),
         endpoint=endpoint,
         client=client,
@@ -60,6 +61,7 @@ records = st.builds(
     st.sampled_from(["", "ada", "bob"]),
     st.sampled_from(["", "m", "n"]),
     st.sampled_from([(), (), ("cyd",), ("cyd", "bob")]),
+    st.booleans(),
     st.lists(attempts, max_size=3),
     st.sampled_from(["POST /v1/chat/completions", "GET /v1/stats", "other"]),
     st.sampled_from(["", "10.0.0.1", "::1"]),

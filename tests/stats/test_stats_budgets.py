@@ -37,16 +37,19 @@ def config(credits: float | None = 1.0, created_at: float | None = None) -> Conf
 
 def named(record: Record) -> Record:
     digests = {"ada": ADA, "bob": BOB, "cyd": CYD, "": ""}
-    return replace(record, key=digests[record.key], via=tuple(digests[k] for k in record.via))
+    via = tuple(digests[one] for one in record.via)
+    parts = {digests[one]: part for one, part in record.parts.items()}
+    return replace(record, key=digests[record.key], via=via, parts=parts)
 
 
 def spent(told: Sequence[Record], since: float) -> dict[str, float]:
     """Naively."""
     found: Counter[str] = Counter({ADA: 0, BOB: 0, CYD: 0})
     for record in told:
-        for key in (record.key, *record.via):
-            if key and record.at >= since:
-                found[key] += record.cost  # type: ignore[assignment] # a counter of dollars
+        if record.key and record.at >= since:
+            found[record.key] += record.cost  # type: ignore[assignment] # a counter of dollars
+            for key in record.via:
+                found[key] += record.paid_through(key)  # type: ignore[assignment] # as above
     return dict(found)
 
 

@@ -70,8 +70,9 @@ def paid(told: Sequence[Record]) -> dict[str, float]:
     """Naively, with what came through a key."""
     found: Counter[str] = Counter()
     for record in told:
-        for key in (record.key, *record.via):
-            found[key] += record.cost  # type: ignore[assignment] # a counter of dollars
+        found[record.key] += record.cost  # type: ignore[assignment] # a counter of dollars
+        for key in record.via:
+            found[key] += record.paid_through(key)  # type: ignore[assignment] # as above
     return {key: cost for key, cost in found.items() if cost}
 
 

@@ -69,10 +69,11 @@ def test_only_its_owner_can_read_it_from_its_birth(path: Path, opened: Store) ->
 def test_a_request_and_its_attempts_are_written_as_they_were(path: Path, opened: Store) -> None:
     failed = replace(ATTEMPT, provider="b", outcome="server_error", first=None, why="hedge")
     record = replace(RECORD, via=("inner", "inmost"), limit="1/d", attempts=(failed, ATTEMPT))
+    record = replace(record, parts={"inmost": 0.125})
     opened.write([record], {})
     [(_, *request)] = rows(path, "SELECT * FROM requests")
     values = [getattr(record, field.name) for field in fields(Record)]
-    values[-2:] = ["inner,inmost"]  # the attempts have a table of their own
+    values[-3:] = ["inner,inmost=0.125"]  # the attempts have a table of their own
     assert request == values
     attempts = rows(path, "SELECT * FROM attempts ORDER BY id")
     for (_, at, provider, upstream, model, key, stream, *rest), attempt in zip(
@@ -142,6 +143,7 @@ anything = st.builds(
             "float | None": st.none() | numbers,
             "int": counts,
             "bool": st.booleans(),
+            "Mapping[str, float]": st.dictionaries(texts, numbers, max_size=2),
             "tuple[str, ...]": st.lists(texts, max_size=2).map(tuple),
             "tuple[Attempted, ...]": st.lists(
                 st.builds(

@@ -6,7 +6,7 @@ and how what the winner says is written.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -162,6 +162,8 @@ class Exchange:
         """What is remembered of it."""
         request, ask, winner, usage = self.request, self.ask, self.winner, self._usage()
         channel = winner.attempt.channel if winner else None
+        costs = self._costs()
+        dollars, through = sum(costs.values(), 0.0), _through(costs)
         return Record(
             at=visit.at,
             id=request.id,
@@ -180,9 +182,10 @@ class Exchange:
             prompt=usage.prompt,
             completion=usage.completion,
             total=usage.total,
-            cost=self._cost(),
-            via=winner.attempt.via if winner else (),
+            cost=dollars,
+            via=tuple(through),
             attempts=tuple(_attempted(leg) for leg in self.legs),
+            parts={key: part for key, part in through.items() if part != dollars},
         )
 
     def _first(self) -> float | None:
@@ -203,24 +206,33 @@ class Exchange:
         parts = [leg.tally.usage for leg in self.legs if leg.committed and leg.tally.usage]
         return total(parts) if parts else Usage()
 
-    def _cost(self) -> float:
-        """US dollars, each part at the price of the model that gave it.
+    def _costs(self) -> Mapping[Leg, float]:
+        """US dollars of each part, at the price of the model that gave it.
 
         Of a part without usage the request itself is paid for, as with limits.
         """
         prices, tokens = self.config.preferences.model_price, self.ask.tokens if self.ask else 0
-        dollars = 0.0
+        costs: dict[Leg, float] = {}
         for leg in told(self.legs):
             channel, usage = leg.attempt.channel, leg.tally.usage or Usage(prompt=tokens)
             names = (channel.name, channel.upstream)
-            dollars += cost(prices, names, usage.prompt, usage.completion)
-        return dollars
+            costs[leg] = cost(prices, names, usage.prompt, usage.completion)
+        return costs
 
 
 def told(legs: Sequence[Leg]) -> Sequence[Leg]:
     """The attempts a client pays for: what it was told; when that is nothing yet, the last."""
     served = [leg for leg in legs if leg.failure is None]  # they answered, or still might have
     return [leg for leg in served if leg.committed] or served[-1:]
+
+
+def _through(costs: Mapping[Leg, float]) -> Mapping[str, float]:
+    """US dollars by the digest of each nested key that a part came through."""
+    through: dict[str, float] = {}
+    for leg, dollars in costs.items():
+        for nested in leg.attempt.via:
+            through[nested] = through.get(nested, 0.0) + dollars
+    return through
 
 
 def _attempted(leg: Leg) -> Attempted:

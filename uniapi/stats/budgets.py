@@ -56,13 +56,14 @@ class Budgets:
         """A request is over: its key pays, and so do the nested keys it went through."""
         if not record.cost:
             return
-        for digest in (record.key, *record.via):
+        nested = ((digest, record.paid_through(digest)) for digest in record.via)
+        for digest, dollars in ((record.key, record.cost), *nested):
             since = self._since.get(digest)
             if since is None:
                 continue
-            _add(self._own[digest], record.at, record.cost)
+            _add(self._own[digest], record.at, dollars)
             if record.at >= since:
-                self.spent[digest] += record.cost
+                self.spent[digest] += dollars
 
     def follow(self, config: Config) -> None:
         """Go by this configuration from now on; `run` adds what the file knows of its keys."""

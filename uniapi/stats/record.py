@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -63,6 +64,7 @@ class Record:
         cost: US dollars by the configuration's `model_price`.
         via: digests of the nested client keys that the answer came through, outermost first.
         attempts: in the order they were begun.
+        parts: by those of `via` that only a part of the answer came through: US dollars of it.
     """
 
     at: float
@@ -85,3 +87,8 @@ class Record:
     cost: float
     via: tuple[str, ...]
     attempts: tuple[Attempted, ...]
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def paid_through(self, nested: str) -> float:
+        """US dollars of what came through this one of `via`."""
+        return self.parts.get(nested, self.cost)

@@ -43,7 +43,8 @@ _FIRST: Final = (
     completion INTEGER NOT NULL,
     total INTEGER NOT NULL,
     cost REAL NOT NULL,         -- US dollars
-    via TEXT NOT NULL           -- digests of nested client keys, outermost first, with commas
+    via TEXT NOT NULL           -- digests of nested client keys, outermost first, with commas;
+                                -- with =0.25 behind it: that part of the cost alone
 )""",
     "CREATE INDEX requests_at ON requests (at)",
     """CREATE TABLE attempts (

@@ -280,7 +280,7 @@ def _request(r: Record) -> Row:
     return (
         r.at, r.id, r.endpoint, r.client, r.key, r.model, r.stream, r.status, r.outcome, r.limit,
         r.provider, r.upstream, r.seconds, r.first, r.prompt, r.completion, r.total, r.cost,
-        ",".join(r.via),
+        ",".join(f"{one}={r.parts[one]!r}" if one in r.parts else one for one in r.via),
     )  # fmt: skip
 
 
@@ -306,7 +306,7 @@ def _days(records: Sequence[Record]) -> list[Row]:
         )  # fmt: skip
         for nested in r.via:
             at = day, THROUGH + nested, ""
-            sums[at] = 0, 0, 0, 0, sums.get(at, (0, 0, 0, 0, 0.0))[-1] + r.cost
+            sums[at] = 0, 0, 0, 0, sums.get(at, (0, 0, 0, 0, 0.0))[-1] + r.paid_through(nested)
     return [(*at, *amounts) for at, amounts in sums.items()]
 
 

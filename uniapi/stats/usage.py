@@ -33,9 +33,9 @@ _PIECES: Final = """
         WHERE at >= :end AND at < :last * 86400
 """
 _VIA: Final = """
-    SELECT via, cost FROM requests WHERE via != '' AND at >= :start AND at < :first * 86400
+    SELECT via, cost, 1 FROM requests WHERE via != '' AND at >= :start AND at < :first * 86400
     UNION ALL
-    SELECT via, -cost FROM requests WHERE via != '' AND at >= :end AND at < :last * 86400
+    SELECT via, cost, -1 FROM requests WHERE via != '' AND at >= :end AND at < :last * 86400
 """
 
 
@@ -90,9 +90,9 @@ def costs(connection: sqlite3.Connection, span: Span) -> Mapping[str, float]:
         pieces,
     ):
         found[key.removeprefix(THROUGH)] += dollars
-    for via, dollars in connection.execute(_VIA, pieces):
-        for key in via.split(","):
-            found[key] += dollars
+    for via, dollars, sign in connection.execute(_VIA, pieces):
+        for key, mark, part in (one.partition("=") for one in via.split(",")):
+            found[key] += sign * (float(part) if mark else dollars)
     return found
 
 
