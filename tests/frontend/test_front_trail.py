@@ -63,6 +63,16 @@ async def test_a_rescue_and_a_hedge_are_told_of(world: World, autojump_clock: Mo
     assert heard.headers["x-uniapi-attempts"] == "a/m;cancelled;ms=3000, b/m;ok;hedge;ms=0"
 
 
+async def test_a_head_that_goes_before_the_answer_tells_who_is_still_asked(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.provider("a", ttft=3)
+    world.chain("a", top="preferences: {keepalive_interval: 2s}")
+    heard = await world.ask()
+    assert heard.headers["x-uniapi-attempts"] == "a/m;running;ms=2000"
+    assert b": uniapi attempts=a/m;ok;ms=3000\n\n" in heard.body
+
+
 async def test_what_was_not_rescued_is_no_success(world: World, autojump_clock: MockClock) -> None:
     world.provider("a", fault=Fault.ABORT, at=20)
     world.provider("b", status=400)

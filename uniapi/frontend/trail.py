@@ -61,8 +61,10 @@ def _limit(kind: Kind, timeouts: Timeouts) -> list[str]:
 
 
 def outcome(leg: Leg) -> str:
-    """One word for how an attempt went: `ok`, a kind of failure, or `cancelled`."""
+    """One word for how it went: `ok`, a kind of failure, `cancelled`, or that it is `running`."""
     failure = leg.failure or leg.tally.failure
     if failure is not None:
         return failure.kind.value
-    return "ok" if leg.committed else "cancelled"
+    if leg.committed:
+        return "ok"
+    return "cancelled" if leg.dropped or leg.ended_at is not None else "running"
