@@ -167,7 +167,7 @@ async def running(
         base = f"http://127.0.0.1:{upstream}/v1"
         env = {
             **contender.env,
-            "PYTHONDONTWRITEBYTECODE": "",  # a start that compiles is only the first after an update
+            "PYTHONDONTWRITEBYTECODE": "",  # only the first start after an update compiles
             "BENCH_CHAT": f"{base}/chat/completions",
             "BENCH_MESSAGES": f"{base}/messages",
         }

@@ -18,7 +18,6 @@ from uniapi import __version__
 from uniapi.config.read import read, render
 from uniapi.config.types import Config
 from uniapi.config.watch import Watch
-from uniapi.demo import run as demo_run
 from uniapi.frontend.app import App
 from uniapi.frontend.gateway import Gateway
 from uniapi.notify import Notifier
@@ -31,6 +30,7 @@ from uniapi.stats.reader import Reader
 from uniapi.upstream.client import Client
 
 if TYPE_CHECKING:
+    from uniapi.demo.run import Demo
     from uniapi.stats.writer import Writer
 
 _BUDGETS: Final = 5.0  # seconds to wait for what keys have spent; a disk may hang
@@ -77,8 +77,10 @@ async def gateway(config: Config | None, settings: Settings, watch: Watch) -> in
         The process's exit status.
     """
     async with trio.open_nursery() as beside:
-        shown: demo_run.Demo | None = None
+        shown: Demo | None = None
         if config is None:
+            from uniapi.demo import run as demo_run  # noqa: PLC0415 - 1 MB of scripts
+
             shown = await demo_run.start(beside)
             config = _demo_config(shown)
         async with opened(config, settings.database) as room:
@@ -149,7 +151,7 @@ async def _remember(room: Gateway, path: Path, background: trio.Nursery) -> Writ
     return writer
 
 
-def _demo_config(shown: demo_run.Demo) -> Config:
+def _demo_config(shown: Demo) -> Config:
     report = read(shown.text, name="api.demo.yaml", env=shown.env)
     if report.config is None:
         raise RuntimeError(f"the demo's own config is broken:\n{render(report.problems)}")
@@ -160,7 +162,7 @@ async def _serve(
     room: Gateway,
     server: Server,
     bind: Bind,
-    shown: demo_run.Demo | None,
+    shown: Demo | None,
     systemd: Notifier,
     reloader: Reloader,
 ) -> int:
@@ -215,7 +217,7 @@ async def _serve(
 
 
 def _listen(
-    reloader: Reloader, room: Gateway, bind: Bind, shown: demo_run.Demo | None, systemd: Notifier
+    reloader: Reloader, room: Gateway, bind: Bind, shown: Demo | None, systemd: Notifier
 ) -> None:
     """Tell systemd of reloads, and once that the demo is over."""
 
@@ -245,7 +247,7 @@ def _place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _welcome(scheme: str, host: str, port: int, shown: demo_run.Demo) -> str:
+def _welcome(scheme: str, host: str, port: int, shown: Demo) -> str:
     name = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
     curl = (
         f"curl -sS{'k' if scheme == 'https' else ''} "
