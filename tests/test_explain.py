@@ -10,7 +10,7 @@ import pytest
 from tests.kit.world import config_of
 from uniapi import cli
 from uniapi.buckets import Bucket, Scope
-from uniapi.config.types import Secret
+from uniapi.config.types import ModelName, Secret
 from uniapi.explain import Explanation, explain
 from uniapi.routing.ask import Ask
 from uniapi.routing.plan import make_plan
@@ -142,6 +142,15 @@ def test_what_would_be_refused_says_with_what(ask: Ask) -> None:
     assert not found.served
     said = "404 The model 'nope'" if ask.model == "nope" else "413 the request is larger than 1500"
     assert found.text.splitlines()[-1].startswith(f"answer: {said}")
+
+
+def test_nobody_is_said_to_lack_a_model_before_all_were_heard() -> None:
+    unless = "unless d has it: a running gateway knows (--server http://127.0.0.1:8000)"
+    assert told(Ask("nope")).text.splitlines()[-1].endswith(f"may not use it; {unless}")
+    heard = State()
+    heard.discovered("d", (ModelName("other", "other"),))
+    known = told(Ask("nope"), heard).text.splitlines()[-1]
+    assert known == "answer: 404 The model 'nope' does not exist or this key may not use it."
 
 
 def test_no_key_is_ever_shown() -> None:

@@ -83,7 +83,11 @@ def explain(
     if unheard:
         lines += ["", f"not known before they are asked: the models of {', '.join(unheard)}"]
     if refusal is not None:
-        lines += ["", f"answer: {refusal.status} {refusal.message}"]
+        said = refusal.message
+        if unheard and refusal.code == "model_not_found":
+            knows = "a running gateway knows (--server http://127.0.0.1:8000)"
+            said = f"{said.rstrip('.')}; unless {' or '.join(unheard)} has it: {knows}"
+        lines += ["", f"answer: {refusal.status} {said}"]
     return Explanation("\n".join(lines) + "\n", refusal is None)
 
 
