@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -261,17 +262,29 @@ def _client_key(config: Config, shown: str | None) -> ClientKey | None:
     return config.keys_by_sha256.get(Secret(shown).sha256) or config.keys_by_id.get(shown)
 
 
+def _hold_streams() -> None:
+    """Give closed standard streams the null device: else the next socket or file is one of them."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for good
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for good
+
+
 def serve(options: argparse.Namespace) -> int:
     """Run the gateway until it is told to stop; returns the exit status."""
+    _hold_streams()
     if (options.certfile is None) != (options.keyfile is None):
         sys.stderr.write("uniapi: --certfile and --keyfile go together\n")
         return 2
     outcome = read_config(options.config, os.environ, Path.cwd())
     _, often = watch.interval(os.environ)
-    sys.stderr.write(render([*outcome.problems, *([often] if often else [])]))
     config = outcome.report.config if outcome.report else None
+    with suppress(OSError):  # a full disk under standard error stops no gateway
+        sys.stderr.write(render([*outcome.problems, *([often] if often else [])]))
+        if outcome.found and config is None:
+            sys.stderr.write("uniapi: not started: the configuration has errors\n")
     if outcome.found and config is None:
-        sys.stderr.write("uniapi: not started: the configuration has errors\n")
         return 1
     try:
         port = options.port if options.port is not None else _port(os.environ.get("PORT") or "8000")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -204,3 +206,19 @@ def test_a_certificate_that_cannot_be_read_is_said_by_name(
     assert f"cannot serve HTTPS with {files[0]} and {files[1]}: " in said
     assert "--certfile is" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to lend")
+@pytest.mark.parametrize("away", [">/dev/full 2>&1", "<&- >&- 2>&-"], ids=["full", "closed"])
+def test_it_serves_though_nobody_can_hear_it(tmp_path: Path, away: str) -> None:
+    config(tmp_path).chmod(0o644)  # something to warn of
+    port = closed_port()
+    words = [sys.executable, "-m", "uniapi", "--host", "127.0.0.1", "--port", str(port)]
+    command = f"exec {shlex.join(words)} {away}"
+    with subprocess.Popen(["/bin/sh", "-c", command], cwd=tmp_path) as process:  # noqa: S603 - ourselves
+        until(lambda: not refused(port) or process.poll() is not None, "listening")
+        with httpx.Client(verify=NO_TLS) as client:
+            assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        process.terminate()
+        process.wait(10)
+    assert (tmp_path / "data" / "stats.db").read_bytes().startswith(b"SQLite format 3")
