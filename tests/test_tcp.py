@@ -94,3 +94,14 @@ async def test_a_reset_is_a_broken_stream() -> None:
             await ours.receive_some()
         with pytest.raises(trio.BrokenResourceError):
             await ours.send_all(b"x")
+
+
+async def test_reads_are_as_long_as_asked_and_keep_what_they_brought() -> None:
+    first, theirs = pair()
+    second, others = pair()
+    async with first, second, theirs, others:
+        await theirs.send_all(b"abcdef")
+        await others.send_all(b"uvwxyz")
+        read = [await first.receive_some(4), await second.receive_some(4)]
+        read += [await first.receive_some(), await second.receive_some(100_000)]
+    assert read == [b"abcd", b"uvwx", b"ef", b"yz"]
