@@ -110,7 +110,9 @@ async def test_a_length_and_chunks_together_are_refused_and_hung_up_on(
 )
 async def test_a_giant_head_is_431(quiet: World, autojump_clock: MockClock, head: bytes) -> None:
     wire = await said(quiet, head)
-    assert (await wire.hear("GET")).status == 431
+    heard = await wire.hear("GET")
+    assert heard.status == 431
+    assert b"larger than 32768 bytes" in heard.body
     assert await end_of(wire.stream) == 0
 
 

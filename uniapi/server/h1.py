@@ -85,7 +85,10 @@ class H1(H11Protocol):
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
-                await self._refuse(error.error_status_hint, "malformed HTTP request")
+                if error.error_status_hint == 431:
+                    await self._refuse(*self._too_large())
+                else:
+                    await self._refuse(error.error_status_hint, "malformed HTTP request")
                 return
             match event:
                 case h11.Request():
@@ -192,8 +195,9 @@ class H1(H11Protocol):
         if request.http_version not in {b"1.0", b"1.1"}:
             return 400, "only HTTP/1.1 is spoken here; HTTP/2 needs TLS"
         # h11 holds only a head that is still incomplete to the limit.
-        limit = self.config.h11_max_incomplete_size
         size = len(request.target) + sum(len(n) + len(v) + 4 for n, v in request.headers)
-        if size > limit:
-            return 431, f"the request's head is larger than {limit} bytes, the limit here"
-        return None
+        return self._too_large() if size > self.config.h11_max_incomplete_size else None
+
+    def _too_large(self) -> tuple[int, str]:
+        limit = self.config.h11_max_incomplete_size
+        return 431, f"the request's head is larger than {limit} bytes, the limit here"

@@ -17,12 +17,16 @@ import trio
 from uniapi.config.types import Secret
 from uniapi.engines.base import Call
 from uniapi.errors import Failure, Kind
+from uniapi.upstream.httperrors import StaleConnectionError
 from uniapi.upstream.network import Network, TcpNetwork
 from uniapi.upstream.outgoing import Heads
 from uniapi.upstream.proxied import Proxies, ProxyError
 from uniapi.upstream.transport import RawHeaders, Transport
 
 CONNECT_TIMEOUT: Final = 15.0  # seconds
+# A provider that closes a kept connection has not seen what was on its way then. Seconds for that
+# to be known; who closes later may have read it, and asking again is the walk's to decide.
+_CROSSED: Final = 2.0
 _MAX_ERROR: Final = 256_000  # bytes of an error body that are read
 _HANG_UP: Final = 1.0  # seconds a polite close may take before it is left to the transport
 
@@ -97,7 +101,13 @@ class Client:
             status, named, plain = await self._proxied.send(call, proxy, CONNECT_TIMEOUT)
             return Answer(status, named, plain, plain.over, plain.aclose)
         request = self._heads.outgoing(call.method, call.url, call.headers, call.body)
-        reply = await self._direct.send(request)
+        begun = trio.current_time()
+        try:
+            reply = await self._direct.send(request)
+        except StaleConnectionError:
+            if trio.current_time() - begun > _CROSSED:
+                raise
+            reply = await self._direct.send(request, kept=False)
         headers = _by_name(reply.headers)
         body = reply.body
         return Answer(reply.head.status_code, headers, body, body.over, body.aclose)

@@ -43,7 +43,7 @@ class Reply:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends requests, keeps connections alive between them, and never sends one twice.
+    """Sends requests, keeps connections alive between them, and never sends one twice by itself.
 
     The caller owns the deadlines: one cancel scope around the call and the reading of the body.
     `request.extensions["timeout"]` is not looked at, and redirects are answers like others. The
@@ -105,8 +105,12 @@ class Transport(httpx.AsyncBaseTransport):
             extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
         )
 
-    async def send(self, request: Outgoing) -> Reply:
+    async def send(self, request: Outgoing, *, kept: bool = True) -> Reply:
         """The answer to a request, its body still to be read.
+
+        Args:
+            request: what to ask.
+            kept: whether a connection that was kept will do.
 
         Raises:
             httpx.ConnectError, httpx.ConnectTimeout: nobody there.
@@ -114,7 +118,7 @@ class Transport(httpx.AsyncBaseTransport):
             httperrors.StaleConnectionError: a kept connection was closed before it answered.
             httpx.LocalProtocolError: the body is not what its head promises.
         """
-        connection = await self._check_out(request.origin)
+        connection = await self._check_out(request.origin, kept=kept)
         try:
             head, start = await connection.ask(request)
             body = ResponseBody(connection, start, self._check_in)
@@ -151,14 +155,14 @@ class Transport(httpx.AsyncBaseTransport):
         """Itself."""
         return self
 
-    async def _check_out(self, origin: Origin) -> Connection:
+    async def _check_out(self, origin: Origin, *, kept: bool) -> Connection:
         """A connection to the origin, for this request alone."""
         try:
             self._slots.acquire_nowait()
         except trio.WouldBlock:
             await self._slots.acquire()
         try:
-            connection = await self._reuse(origin) or await self._connect(origin)
+            connection = await self._reuse(origin, kept=kept) or await self._connect(origin)
         except BaseException:
             self._slots.release()
             raise
@@ -168,11 +172,16 @@ class Transport(httpx.AsyncBaseTransport):
             raise httperrors.closed()
         return connection
 
-    async def _reuse(self, origin: Origin) -> Connection | None:
-        """The idle connection that was used last and is still good; closes those that are not."""
+    async def _reuse(self, origin: Origin, *, kept: bool) -> Connection | None:
+        """The idle connection that was used last and is still good; closes those that are not.
+
+        None when none may be used; there is room for a new one then.
+        """
         closing = self._idle.take_expired(trio.current_time())
-        while (connection := self._idle.take(origin)) is not None and not connection.quiet():
+        connection = self._idle.take(origin) if kept else None
+        while connection is not None and not connection.quiet():
             closing.append(connection)
+            connection = self._idle.take(origin)
         if connection is None and self.open_connections > self._max_connections:
             closing.append(self._idle.take_oldest())
         for other in closing:
