@@ -86,7 +86,8 @@ async def gateway(config: Config | None, settings: Settings, watch: Watch) -> in
         async with opened(config, settings.database) as room:
             host = settings.host or ("127.0.0.1" if shown else "0.0.0.0")
             bind = Bind(host, settings.port, settings.certfile, settings.keyfile)
-            server = Server(App(room), bind, grace=settings.grace)
+            app = App(room)
+            server = Server(app, bind, grace=settings.grace, last_call=app.stop)
             room.metrics.gauge(
                 "uniapi_client_connections",
                 "Connections from clients, idle ones included.",

@@ -62,7 +62,9 @@ def test_the_grace_of_sigterm_has_an_end(tmp_path: Path) -> None:
             process.signal(signal.SIGTERM)
             assert process.status(seconds=3) == 0
             streaming.thread.join()
-    assert streaming.failed is not None, "what was cut must not look whole"
+    assert streaming.failed is None
+    assert '"code":"stopped"' in streaming.text
+    assert "[DONE]" not in streaming.text, "what was cut must not look whole"
 
 
 @pytest.mark.parametrize(

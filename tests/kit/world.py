@@ -83,7 +83,8 @@ class World:
     def start_with(self, config: Config) -> World:
         client = Client(self.network)
         self.gateway = Gateway(config, State(), client, Random(7))  # noqa: S311 - a fixed seed, for jitter
-        self.server = Server(App(self.gateway), Bind("memory", 0), max_connections=1000)
+        app = App(self.gateway)
+        self.server = Server(app, Bind("memory", 0), max_connections=1000, last_call=app.stop)
         return self
 
     def chain(self, *hosts: str, key: str = "", top: str = "") -> World:

@@ -8,10 +8,21 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.kit.replies import Reply
 from tests.kit.wire import Heard
 from tests.kit.world import World
 from tests.server.peer import GET_HEALTH, MemoryListener, chat, end_of, everything, post
+from uniapi.codec import Json, dumps, loads
 from uniapi.demo import SIXTY
+
+STOPPED: Json = {
+    "error": {
+        "message": "the gateway was stopped; ask again",
+        "type": "server_error",
+        "param": None,
+        "code": "stopped",
+    }
+}
 
 
 @dataclass
@@ -112,7 +123,7 @@ async def test_what_was_pipelined_behind_the_last_answer_is_not_begun(
     assert trio.current_time() == 29.5
 
 
-async def test_the_grace_ends_streams_at_its_exact_second(
+async def test_the_grace_ends_streams_at_its_exact_second_and_in_words(
     running: Running, autojump_clock: MockClock
 ) -> None:
     upstream = running.world.provider("a", gap=1, tokens=1000)
@@ -124,10 +135,52 @@ async def test_the_grace_ends_streams_at_its_exact_second(
     assert running.ended_at == 5 + 30
     await trio.testing.wait_all_tasks_blocked()
     assert upstream.requests[0].disconnected_at == 35
-    assert heard[0].ended == "cut", "what was cut must not look whole"
+    assert heard[0].ended_at == 35
+    assert loads(heard[0].events()[-1]) == STOPPED, "what was cut must not look whole"
 
 
-async def test_the_grace_ends_a_client_that_does_not_read_at_the_same_second(
+async def test_who_has_heard_nothing_yet_gets_a_503(
+    running: Running, autojump_clock: MockClock
+) -> None:
+    upstream = running.world.provider("a", ttft=1000)
+    heard: list[Heard] = []
+    await streaming(running, heard)
+    await trio.sleep(5)
+    running.world.server.stop()
+    await running.ended.wait()
+    assert running.ended_at == 5 + 30
+    await trio.testing.wait_all_tasks_blocked()
+    assert upstream.requests[0].disconnected_at == 35
+    assert (heard[0].status, heard[0].json()) == (503, STOPPED)
+    assert heard[0].headers["x-uniapi-attempts"].startswith("a/m;cancelled;")
+
+
+async def test_an_answer_whose_format_has_no_word_for_it_is_cut(
+    running: Running, autojump_clock: MockClock
+) -> None:
+    pieces = [(second, b"sound") for second in range(1000)]
+    running.world.fake("a", {"/v1/audio/speech": Reply(kind="audio/mpeg", pieces=pieces)})
+    wire, heard = running.listener.connect(), list[Heard]()
+    asked = dumps({"model": "m", "input": "Hello", "voice": "alloy"})
+    await wire.stream.send_all(
+        post(asked, "content-type: application/json", path="/v1/audio/speech")
+    )
+
+    async def hear() -> None:
+        heard.append(await wire.hear())
+        await wire.stream.aclose()
+
+    running.world.nursery.start_soon(hear)
+    await trio.sleep(5.5)
+    running.world.server.stop()
+    await running.ended.wait()
+    assert running.ended_at == 35.5
+    await trio.testing.wait_all_tasks_blocked()
+    assert (heard[0].status, heard[0].ended) == (200, "cut")
+    assert heard[0].body == b"sound" * 36
+
+
+async def test_a_client_that_does_not_read_its_last_words_has_a_second_for_them(
     running: Running, autojump_clock: MockClock
 ) -> None:
     running.world.provider("a", gap=1, tokens=1000)
@@ -136,7 +189,7 @@ async def test_the_grace_ends_a_client_that_does_not_read_at_the_same_second(
     await trio.sleep(1)
     running.world.server.stop()
     await running.ended.wait()
-    assert running.ended_at == 31
+    assert running.ended_at == 1 + 30 + 1
 
 
 async def test_cancelling_ends_everything_in_the_same_second(

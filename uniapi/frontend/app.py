@@ -66,6 +66,14 @@ class App:
         self.gateway = gateway
         measure(gateway)
 
+    def stop(self) -> None:
+        """End every request that is still under way, with an error that says why."""
+        for answer, _ in list(self.gateway.live.values()):
+            if answer.account is not None:
+                answer.account.stop(
+                    ApiError(503, "the gateway was stopped; ask again", code="stopped")
+                )
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request of type `http`; anything else is refused."""
         if scope["type"] != "http":

@@ -227,6 +227,10 @@ class Account(Protocol):
         """For the statistics."""
         ...
 
+    def stop(self, error: ApiError) -> None:
+        """End with this error, now."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:

@@ -62,6 +62,7 @@ class Exchange:
     error: ApiError | None = None
     in_band: Callable[[ApiError], bytes] | None = None
     extra: dict[str, object] = field(default_factory=dict)
+    _work: trio.CancelScope | None = None  # what has to stop for another answer
 
     def __post_init__(self) -> None:
         """Without a word about it there is no deadline."""
@@ -98,6 +99,7 @@ class Exchange:
         last = b""
         tell = self.request.on_leaving
         async with trio.open_nursery() as nursery:
+            self._work = nursery.cancel_scope
 
             def leave() -> None:
                 self.left = True
@@ -116,7 +118,14 @@ class Exchange:
                     tell(None)
             self.left |= self.answer.broken
             nursery.cancel_scope.cancel()
+        self._work = None
         return last
+
+    def stop(self, error: ApiError) -> None:
+        """End with this error, unless the answer has all but its last word already."""
+        if self._work is not None and self.error is None:
+            self.error = error
+            self._work.cancel()
 
     async def _watch(self, leave: Callable[[], None]) -> None:
         await self.request.wait_for_disconnect()

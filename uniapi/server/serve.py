@@ -21,6 +21,7 @@ from uniapi.server.connection import Address, Application, Connection
 from uniapi.tcp import Tcp
 
 GRACE: Final = 30.0  # seconds for streams to finish after SIGTERM
+_LAST_WORDS: Final = 1.0  # seconds more, to tell those that have not
 _BACKLOG: Final = 1024
 _HEAD_LIMIT: Final = 32_768  # bytes of a request's head
 
@@ -69,6 +70,10 @@ class Bind:
         return context
 
 
+def _nobody() -> None:
+    """Nobody has to be told."""
+
+
 def _nobody_to_ask() -> str:
     """OpenSSL would stop at the terminal and ask for the password of an encrypted key."""
     raise OSError("the key is encrypted, and nobody is here to type its password")
@@ -78,12 +83,27 @@ class Server:
     """Accepts connections until told to stop."""
 
     def __init__(
-        self, app: Application, bind: Bind, *, grace: float = GRACE, max_connections: int = 0
+        self,
+        app: Application,
+        bind: Bind,
+        *,
+        grace: float = GRACE,
+        max_connections: int = 0,
+        last_call: Callable[[], None] = _nobody,
     ) -> None:
-        """`max_connections` of 0 is half of what the process may have open."""
+        """Accept nothing yet.
+
+        Args:
+            app: the ASGI application.
+            bind: where to listen.
+            grace: seconds for what is under way when the server is stopped.
+            max_connections: 0 is half of what the process may have open.
+            last_call: called when the grace is over, so that the application ends what is left.
+        """
         self._app = app
         self._bind = bind
         self._grace = grace
+        self._last_call = last_call
         self._most = max_connections or _half_of_files()
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
@@ -132,19 +152,28 @@ class Server:
 
         Args:
             listeners: anything that accepts; closed before the draining begins.
-            handler: serves what they accept; cancelled `grace` seconds after `stop`.
+            handler: serves what they accept; cancelled when the last words have been said.
         """
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as accepting:
-                for listener in listeners:
-                    accepting.start_soon(accept, listener, handler, connections)
-                await self._stop.wait()
-                accepting.cancel_scope.cancel()
-            log.info("server.draining", connections=len(self._connections), grace=self._grace)
-            connections.cancel_scope.deadline = trio.current_time() + self._grace
-            await self._context.terminated.set()
-            for connection in list(self._connections):
-                connection.drain()
+        async with trio.open_nursery() as clock:
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(accept, listener, handler, connections)
+                    await self._stop.wait()
+                    accepting.cancel_scope.cancel()
+                log.info("server.draining", connections=len(self._connections), grace=self._grace)
+                clock.start_soon(self._end, connections.cancel_scope)
+                await self._context.terminated.set()
+                for connection in list(self._connections):
+                    connection.drain()
+            clock.cancel_scope.cancel()
+
+    async def _end(self, connections: trio.CancelScope) -> None:
+        """End what is left when the grace is over: by its own last words, and then without."""
+        await trio.sleep(self._grace)
+        self._last_call()
+        await trio.sleep(_LAST_WORDS)
+        connections.cancel()
 
     async def serve_stream(
         self, stream: trio.SocketStream, context: ssl.SSLContext | None = None
