@@ -70,7 +70,8 @@ def test_what_the_client_can_act_on_tells_most() -> None:
         Kind.CONNECT,
     ]
     for more, less in pairwise(descending):
-        assert most_telling([failure(less), failure(more), failure(less)]).kind is more
+        refusals = [failure(kind, 400) for kind in (less, more, less)]
+        assert most_telling(refusals).kind is more
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -97,6 +98,7 @@ def test_of_equals_the_latest_tells() -> None:
         (Kind.KEY, 401, 502),
         (Kind.KEY, 403, 502),
         (Kind.KEY, 400, 502),
+        (Kind.KEY, 500, 500),
         (Kind.QUOTA, 402, 502),
         (Kind.QUOTA, 429, 429),
         (Kind.RATE_LIMIT, 429, 429),
@@ -116,6 +118,8 @@ def test_of_equals_the_latest_tells() -> None:
         (Kind.POLICY, 500, 400),
         (Kind.REQUEST, 404, 404),
         (Kind.REQUEST, 422, 422),
+        (Kind.REQUEST, 500, 500),
+        (Kind.REQUEST, 501, 501),
     ],
 )
 def test_the_status_a_client_sees(kind: Kind, status: int, expected: int) -> None:
@@ -137,6 +141,24 @@ def test_the_gateways_own_key_is_not_taken_for_the_clients() -> None:
     assert "refused the gateway's own key" in error.message
     assert (error.code, error.type) == ("key", None)
     assert b'"server_error"' in error.body()
+
+
+@pytest.mark.parametrize("kind", [Kind.KEY, Kind.REQUEST])
+def test_an_entry_that_cannot_be_used_is_the_gateways_fault(kind: Kind) -> None:
+    """A provider refuses with 4xx; who was never asked has refused nothing."""
+    unusable = Failure(kind, "the private key is damaged", 500, "bad_private_key")
+    error = for_client(unusable, "m", "p")
+    assert (error.status, error.code) == (500, "bad_private_key")
+    assert error.message == "provider p, model m: the private key is damaged"
+    assert b'"server_error"' in error.body()
+
+
+@pytest.mark.parametrize("kind", [Kind.KEY, Kind.REQUEST])
+def test_what_a_provider_said_tells_more_than_an_entry_that_cannot_be_used(kind: Kind) -> None:
+    for said in (Kind.RATE_LIMIT, Kind.REQUEST):
+        refused = failure(said, 429)
+        assert most_telling([refused, failure(kind, 500)]) is refused
+    assert most_telling([failure(kind, 500), failure(Kind.SERVER)]).kind is kind
 
 
 def test_a_request_error_keeps_the_providers_words() -> None:

@@ -282,6 +282,56 @@ async def test_a_key_that_cannot_sign_is_the_accounts_fault_and_is_not_shown(
     assert "c2Vj" not in found.message
 
 
+DAMAGED = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0LWtleQ==\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("pem", ["nonsense", DAMAGED])
+async def test_a_client_hears_that_the_key_in_the_file_is_none(
+    nursery: trio.Nursery, pem: str
+) -> None:
+    """Nobody refused anything: no provider was asked, and the client's key is fine."""
+    broken: JsonObject = {**ACCOUNT, "private_key": pem}
+    text = codec.dumps({"providers": [broken], "api_keys": [{"api": KEY}]}).decode()
+    world = World(nursery).start(text)
+    asked: Json = [{"role": "user", "content": "Hello"}]
+    with trio.fail_after(20):  # the real clock: the key is read in a thread
+        heard = await world.ask(model="gemini-2.5-flash", messages=asked, stream=False)
+    assert heard.status == 500
+    match codec.loads(heard.body):
+        case {"error": {"code": "bad_private_key", "type": "server_error", "message": str(said)}}:
+            start = "provider v, model gemini-2.5-flash: the provider cannot be used: "
+            assert said.startswith(start + "the private key is ")
+        case other:
+            raise AssertionError(other)
+    assert b"c2Vj" not in heard.body
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_key_that_is_none_sends_the_request_to_the_next_provider_and_rests(
+    nursery: trio.Nursery,
+) -> None:
+    broken: JsonObject = {**ACCOUNT, "private_key": DAMAGED, "model": ["m"]}
+    whole: JsonObject = {
+        "provider": "w",
+        "base_url": "http://w/v1/chat/completions",
+        "api": "sk-up-w",
+        "model": ["m"],
+    }
+    text = codec.dumps({"providers": [broken, whole], "api_keys": [{"api": KEY}]}).decode()
+    world = World(nursery)
+    provider = world.provider("w")
+    world.start(text)
+    with trio.fail_after(20):
+        first = await world.ask(stream=False)
+        second = await world.ask(stream=False)
+    assert (first.status, second.status) == (200, 200)
+    trails = [heard.headers["x-uniapi-attempts"] for heard in (first, second)]
+    assert trails[0].startswith("v/m;key;status=500"), trails
+    assert trails[1].startswith("w/m;ok"), trails
+    assert len(provider.requests) == 2
+    nursery.cancel_scope.cancel()
+
+
 async def test_providers_of_one_account_do_not_share_a_token_with_others(desk: Desk) -> None:
     first = await desk.ask()
     other = replace(desk.config.providers[0], name="w", client_email="other@proj.example")

@@ -156,7 +156,15 @@ _TELLING: Final[Mapping[Kind, int]] = MappingProxyType(
 
 def tells(failure: Failure) -> int:
     """How much a failure tells the client: what it can act on itself ranks highest."""
-    return _TELLING[failure.kind]
+    return _TELLING[Kind.KEY if _unusable(failure) else failure.kind]
+
+
+def _unusable(failure: Failure) -> bool:
+    """Whether nobody was asked, because the provider's entry in the configuration cannot be used.
+
+    A provider refuses a key or a request with 4xx; with 5xx the refusal is the gateway's own.
+    """
+    return failure.kind in {Kind.KEY, Kind.REQUEST} and failure.status >= 500
 
 
 def most_telling(failures: Sequence[Failure]) -> Failure:
@@ -172,7 +180,7 @@ def for_client(failure: Failure, model: str, provider: str | None = None) -> Api
     """The answer for a client whose every attempt failed, this failure being the most telling.
 
     A provider that refused the gateway's own key is a 502: with its 401 an SDK would tell a person
-    that their key is wrong.
+    that their key is wrong. What the gateway could not even ask for keeps its 500 and its code.
 
     Args:
         failure: what the provider said or did.
@@ -183,9 +191,10 @@ def for_client(failure: Failure, model: str, provider: str | None = None) -> Api
     status = _status(failure)
     own = status == failure.status
     wait = failure.retry_after
+    aside = "" if _unusable(failure) else _ASIDES.get(failure.kind, "")
     return ApiError(
         status=status,
-        message=f"{whose}: {_ASIDES.get(failure.kind, '')}{failure.message}",
+        message=f"{whose}: {aside}{failure.message}",
         code=_CODES.get(failure.kind)
         or (failure.code if own and failure.code else failure.kind.value),
         type=failure.type if own else None,
@@ -215,6 +224,8 @@ _SERVER: Final[Mapping[int, int]] = MappingProxyType(
 
 
 def _status(failure: Failure) -> int:
+    if _unusable(failure):
+        return failure.status
     match failure.kind:
         case Kind.POLICY | Kind.CONTEXT | Kind.REQUEST:
             return failure.status if 400 <= failure.status < 500 else 400
