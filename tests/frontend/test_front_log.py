@@ -17,7 +17,8 @@ from uniapi import log
 from uniapi.demo import Fault
 from uniapi.demo.behaviour import Behaviour, error_body
 from uniapi.frontend import app, info_routes
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.answer import Answer
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.gateway import Gateway
 
 UPSTREAM_KEY = "sk-up-a"

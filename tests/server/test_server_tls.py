@@ -267,7 +267,7 @@ async def test_413_in_http2_has_a_head_a_client_can_read(site: Site) -> None:
 async def test_an_answer_that_is_given_up_is_reset(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uniapi.frontend.asgi.WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr("uniapi.frontend.answer.WRITE_TIMEOUT", 0.2)
     two = Two(await site.tls("h2"), window=100)
     big = await two.begin("POST", "/v1/chat/completions", end=False)
     site.world.provider("a", text="x" * 200_000)

@@ -12,7 +12,8 @@ from uniapi import codec
 from uniapi.config.masked import masked
 from uniapi.errors import ApiError
 from uniapi.explain import explain
-from uniapi.frontend.asgi import NO_STORE, Answer, Request
+from uniapi.frontend.answer import NO_STORE, Answer
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.routing.ask import Ask

@@ -18,16 +18,8 @@ from uniapi.frontend import (
     stats_routes,
     status,
 )
-from uniapi.frontend.asgi import (
-    PREFLIGHT,
-    Answer,
-    ClientLeft,
-    Message,
-    Receive,
-    Request,
-    Send,
-    Visit,
-)
+from uniapi.frontend.answer import PREFLIGHT, Answer, Visit
+from uniapi.frontend.asgi import ClientLeft, Message, Receive, Request, Send
 from uniapi.frontend.chat_route import serve_chat
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.gauges import measure

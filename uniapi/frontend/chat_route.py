@@ -9,8 +9,9 @@ import trio
 from uniapi.errors import ApiError, Failure, Kind
 from uniapi.events import Batch, Start, StreamFailed
 from uniapi.frontend import moderation
+from uniapi.frontend.answer import Answer
 from uniapi.frontend.answering import Answering
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.asking import Asking
 from uniapi.frontend.auth import authenticate
 from uniapi.frontend.deadline import deadline_of

@@ -15,8 +15,9 @@ import trio
 from uniapi.config.types import ClientKey, Config
 from uniapi.errors import ApiError
 from uniapi.events import Usage
+from uniapi.frontend.answer import Answer, Visit
 from uniapi.frontend.answering import total
-from uniapi.frontend.asgi import Answer, Request, Visit
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.deadline import Deadline
 from uniapi.frontend.trail import outcome, trail
 from uniapi.race import Leg

@@ -7,7 +7,7 @@ from random import Random
 from time import time
 
 from uniapi.config.types import Config
-from uniapi.frontend.asgi import Answer
+from uniapi.frontend.answer import Answer
 from uniapi.state import State
 from uniapi.stats.budgets import Budgets
 from uniapi.stats.ledger import Ledger

@@ -7,7 +7,8 @@ from typing import Final
 from uniapi import __version__, codec
 from uniapi.codec import JsonObject
 from uniapi.errors import ApiError
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.answer import Answer
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.auth import authenticate
 from uniapi.frontend.gateway import Gateway
 from uniapi.routing.match import visible_models

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias, get_args
 
 from uniapi.codec import Json, JsonObject
-from uniapi.frontend.asgi import Answer
+from uniapi.frontend.answer import Answer
 from uniapi.frontend.exchange import Exchange
 from uniapi.frontend.trail import outcome
 from uniapi.race import Leg

@@ -10,7 +10,8 @@ from __future__ import annotations
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from uniapi.frontend.asgi import NO_STORE, Answer, Request
+from uniapi.frontend.answer import NO_STORE, Answer
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.stats.metrics import CONTENT_TYPE

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import trio
 
 from uniapi.errors import ApiError
-from uniapi.frontend.asgi import Answer
+from uniapi.frontend.answer import Answer
 
 T = TypeVar("T")
 

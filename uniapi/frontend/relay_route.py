@@ -11,7 +11,8 @@ from uniapi import relay
 from uniapi.config.types import ClientKey, Config
 from uniapi.events import StreamFailed
 from uniapi.frontend import moderation
-from uniapi.frontend.asgi import FORM, Answer, Request
+from uniapi.frontend.answer import Answer
+from uniapi.frontend.asgi import FORM, Request
 from uniapi.frontend.asking import Asking, first_answer
 from uniapi.frontend.auth import authenticate
 from uniapi.frontend.deadline import deadline_of

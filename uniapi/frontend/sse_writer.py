@@ -21,8 +21,9 @@ from uniapi.events import (
     ToolCall,
     Usage,
 )
+from uniapi.frontend.answer import Answer
 from uniapi.frontend.answering import Answering
-from uniapi.frontend.asgi import Answer, Headers
+from uniapi.frontend.asgi import Headers
 from uniapi.frontend.pulse import Pulse
 
 DONE: Final = b"data: [DONE]\n\n"

@@ -15,7 +15,8 @@ from uniapi import codec
 from uniapi.codec import Json, JsonObject
 from uniapi.config.types import ClientKey, Config, Secret
 from uniapi.errors import ApiError
-from uniapi.frontend.asgi import Answer, Request
+from uniapi.frontend.answer import Answer
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.auth import authenticate, authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.frontend.spans import iso, span_of

@@ -42,7 +42,8 @@ from uniapi.config.bounds import RateLimit, RateLimits
 from uniapi.config.masked import digest, masked
 from uniapi.config.types import Config, Provider
 from uniapi.frontend import live
-from uniapi.frontend.asgi import NO_STORE, Answer, Request
+from uniapi.frontend.answer import NO_STORE, Answer
+from uniapi.frontend.asgi import Request
 from uniapi.frontend.auth import authenticate_admin
 from uniapi.frontend.gateway import Gateway
 from uniapi.routing import limits
