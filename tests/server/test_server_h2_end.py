@@ -254,7 +254,7 @@ async def test_a_stream_given_up_beside_another_makes_nothing_idle(
     assert client.ended == {answer: (190, None)}
 
 
-async def test_the_grace_ends_streams_at_its_exact_second(
+async def test_the_grace_ends_streams_at_its_exact_second_and_in_words(
     running: Running, autojump_clock: MockClock
 ) -> None:
     running.world.provider("a", gap=1, tokens=1000)
@@ -262,7 +262,9 @@ async def test_the_grace_ends_streams_at_its_exact_second(
     answer = await client.ask()
     await running.stop_at(5)
     await trio.sleep(40)
-    assert answer not in client.ended, "what was cut must not look whole"
+    assert client.ended[answer] == (35, None)
+    assert b'"code":"stopped"' in client.bodies[answer]
+    assert b"[DONE]" not in client.bodies[answer], "what was cut must not look whole"
     assert (client.closed_at, running.ended_at) == (35, 35)
 
 
