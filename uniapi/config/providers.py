@@ -24,6 +24,7 @@ from uniapi.config.fields import (
 )
 from uniapi.config.keys import closest
 from uniapi.config.limits import duration, rates, span, timeouts
+from uniapi.config.pem import fault
 from uniapi.config.policies import refusals, timeout_policy
 from uniapi.config.problems import shown
 from uniapi.config.section import Section
@@ -72,6 +73,9 @@ def provider(section: Section) -> Provider | None:
             "(or project_id for Vertex, cf_account_id for Cloudflare)",
         )
     preferences = section.section("preferences")
+    for part in (section, preferences):
+        for key in ("access_key", "secret_key"):
+            part.unsupported(key, "not supported here: no engine here signs with it", "remove it")
     found = Provider(
         name=name or "",
         base_url=base_url,
@@ -91,8 +95,6 @@ def provider(section: Section) -> Provider | None:
         aws_session_token=section.get("aws_session_token", secret),
         aws_region=section.get("aws_region", text),
         api_version=section.get("api_version", text),
-        access_key=section.get("access_key", secret) or preferences.get("access_key", secret),
-        secret_key=section.get("secret_key", secret) or preferences.get("secret_key", secret),
         notes=section.get("notes", text),
         refusals=refusals(section, preferences),
         preferences=_preferences(preferences),
@@ -107,6 +109,7 @@ def _preferences(section: Section) -> ProviderPreferences:
         "remove it",
     )
     section.unsupported("oaix_routing_attempt_id", "not supported here", "remove it")
+    section.unsupported("search_defaults", "not supported: there is no search here", "remove it")
     return ProviderPreferences(
         api_key_rate_limit=section.get("api_key_rate_limit", rates),
         api_key_cooldown_period=section.read("api_key_cooldown_period", duration, 0.0),
@@ -125,7 +128,6 @@ def _preferences(section: Section) -> ProviderPreferences:
         headers=section.read("headers", _headers, ()),
         passthrough_request_headers=section.read("passthrough_request_headers", _passed, ()),
         post_body_parameter_overrides=section.read("post_body_parameter_overrides", json_map, {}),
-        search_defaults=section.read("search_defaults", json_map, {}),
     )
 
 
@@ -212,10 +214,10 @@ def _private_key(node: yaml.Node, at: At) -> Secret | None:
         return None
     pem = found.reveal().replace("\\n", "\n")
     at.sink.hide(pem)
-    if not re.search(r"-----BEGIN [A-Z ]+-----\n.+-----END [A-Z ]+-----", pem, re.DOTALL):
+    if (wrong := fault(pem)) is not None:
         at.warning(
             node,
-            "this is not a whole PEM key",
+            wrong,
             'copy private_key from the service account\'s JSON, in double quotes with its "\\n"',
         )
     return Secret(pem)
