@@ -129,12 +129,14 @@ def test_the_variable_timeout_is_told() -> None:
 @pytest.mark.parametrize(("old", "new"), [("1", "true"), ("0", "0.0"), ("[1]", "[true]")])
 def test_what_is_another_json_to_a_provider_is_a_change(old: str, new: str) -> None:
     text = HEAD.replace(
-        "    model:", "    preferences: {search_defaults: {x: VALUE}}\n    model:", 1
+        "    model:",
+        "    preferences: {post_body_parameter_overrides: {x: VALUE}}\n    model:",
+        1,
     )
     before, after = (config_of(text.replace("VALUE", value)) for value in (old, new))
     assert before == after, "Python calls them equal"
     told = diff(before, after).told()
-    assert told == {"providers_changed": {"a": ["preferences.search_defaults"]}}
+    assert told == {"providers_changed": {"a": ["preferences.post_body_parameter_overrides"]}}
 
 
 def test_a_long_list_is_cut() -> None:
@@ -186,7 +188,6 @@ PROVIDER = st.builds(
     tools=st.booleans(),
     private_key=MAYBE,
     aws_secret_key=MAYBE,
-    secret_key=MAYBE,
     notes=st.none() | st.sampled_from(SECRETS),
     refusals=st.builds(Refusals, max_request_body_bytes=st.none() | st.just(1)),
     preferences=st.builds(

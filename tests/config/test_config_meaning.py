@@ -159,6 +159,25 @@ WARNINGS = [
         file(rest="ENABLE_MODERATION: true"), 8, "ENABLE_MODERATION", "api_keys[].preferences?"
     ),
     pytest.param(file(rest="video_providers: [x]"), 8, "not supported here", "remove it"),
+    pytest.param(file("secret_key: hidden"), 6, "no engine here signs with it", "remove it"),
+    pytest.param(
+        file("preferences: {access_key: hidden}"), 6, "no engine here signs with it", "remove it"
+    ),
+    pytest.param(
+        file("preferences: {search_defaults: {topic: x}}"), 6, "no search here", "remove it"
+    ),
+    pytest.param(
+        file("preferences: {timeout_policy: {default: {connect: 5, write: 5}}}"),
+        6,
+        "timeout_policy.default.write: not timed apart here",
+        "`first_byte`",
+    ),
+    pytest.param(
+        file("preferences: {timeout_policy: {rules: [{timeout: {idle: 5, pool: 5}}]}}"),
+        6,
+        "timeout.pool: not timed apart here",
+        "`first_byte`",
+    ),
     pytest.param(
         file("preferences: {model_timeout: {x: {frist: 1}}}"), 6, '"frist"', "`first`?", id="inner"
     ),

@@ -204,6 +204,7 @@ def test_the_later_style_warns_of_what_is_not_supported_only(
     assert report.errors == ()
     assert [(p.line, p.what.partition(":")[0]) for p in report.warnings] == [
         (16, "providers[1234].preferences.api_key_schedule_algorithm"),
+        (34, "providers[1234].preferences.search_defaults"),
         (35, "providers[1234].preferences.responses_stream_commit_policy"),
         (36, "providers[1234].preferences.oaix_routing_attempt_id"),
         (42, "video_providers"),
@@ -260,7 +261,6 @@ def test_the_later_style_is_read_with_its_types(reads: Reads, fixture: Fixture) 
         "thinking": {"type": "enabled", "list": [1, "a", "2", None]},
         "__remove__": ["logprobs"],
     }
-    assert preferences.search_defaults == {"max_results": 7}
     assert (bedrock.engine, bedrock.base_url) == ("aws", None)
     assert bedrock.aws_access_key == Secret("AKIAXXXXXXXXXXXXXXXX")
 

@@ -110,7 +110,7 @@ class TimeoutRule:
 
     Attributes:
         match: field name to the patterns any of which fits (`*` and `prefix*` allowed).
-        timeout: phase (connect, write, pool, first_byte, idle, total) to seconds.
+        timeout: phase (connect, first_byte, idle, total) to seconds.
     """
 
     match: tuple[tuple[str, tuple[str, ...]], ...]

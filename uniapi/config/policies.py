@@ -15,7 +15,8 @@ from uniapi.config.section import Section
 from uniapi.config.types import Refusals, RefuseRule
 from uniapi.duration import parse_duration
 
-PHASES: Final = ("connect", "write", "pool", "first_byte", "idle", "total")
+PHASES: Final = ("connect", "first_byte", "idle", "total")
+_UNTIMED: Final = ("write", "pool")  # of the seeds' program; here `first_byte` runs meanwhile
 TIMEOUT_FIELDS: Final = (
     "endpoint",
     "stream",
@@ -116,8 +117,15 @@ def _timeout_rule(node: yaml.Node, at: At) -> TimeoutRule:
 
 
 def _phases(node: yaml.Node, at: At) -> tuple[tuple[str, float], ...]:
-    found = ((name, span(value, at.key(name))) for name, value in named(node, at, PHASES))
-    return tuple((name, seconds) for name, seconds in found if seconds is not None)
+    found: list[tuple[str, float]] = []
+    for name, value in named(node, at, (*PHASES, *_UNTIMED)):
+        here = at.key(name)
+        seconds = span(value, here)
+        if name in _UNTIMED:
+            here.warning(value, "not timed apart here: ignored", "`first_byte` has it in it")
+        elif seconds is not None:
+            found.append((name, seconds))
+    return tuple(found)
 
 
 def _match(node: yaml.Node, at: At, known: tuple[str, ...]) -> Match:

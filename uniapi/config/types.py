@@ -122,7 +122,6 @@ class ProviderPreferences:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     passthrough_request_headers: tuple[str, ...] = ()
     post_body_parameter_overrides: Mapping[str, Json] = field(default_factory=dict)
-    search_defaults: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +158,6 @@ class Provider:
     aws_session_token: Secret | None = None
     aws_region: str | None = None
     api_version: str | None = None
-    access_key: Secret | None = None
-    secret_key: Secret | None = None
     notes: str | None = None
     refusals: Refusals = field(default_factory=Refusals)
     preferences: ProviderPreferences = field(default_factory=ProviderPreferences)
@@ -311,8 +308,6 @@ class Config:
                     p.aws_access_key,
                     p.aws_secret_key,
                     p.aws_session_token,
-                    p.access_key,
-                    p.secret_key,
                     p.preferences.proxy,
                 )
                 if secret is not None
