@@ -279,6 +279,7 @@ async def test_what_cannot_be_said_in_http_is_told_without_its_words(scene: Scen
 @pytest.mark.parametrize(
     ("encoding", "packed"),
     [("gzip", gzip.compress(b"plain")), ("Deflate", zlib.compress(b"plain"))],
+    ids=["gzip", "Deflate"],
 )
 async def test_a_compressed_answer_is_made_plain(
     scene: Scene, encoding: str, packed: bytes
