@@ -18,12 +18,14 @@ SLIPS = [
     pytest.param("a: x\t\n", 1, "a tab", "spaces", id="tab-after-a-value"),
     pytest.param("a: 1\nb: 2\na: 3\n", 3, 'key "a": it is already on line 1', "list", id="twice"),
     pytest.param("a: {b: 1,\n  b: 2}\n", 2, 'duplicate key "b"', "list", id="twice-in-flow"),
-    pytest.param("b: 1\na: &x 1\n", 2, "anchors", "write the values out", id="anchor"),
-    pytest.param("a: *x\n", 1, "aliases", "quotes", id="alias"),
+    pytest.param("b: 1\na: & x\n", 2, "a bare & names nothing", "quotes", id="bare-ampersand"),
+    pytest.param("a: &x &y 1\n", 1, "has one anchor", "quotes", id="two-anchors"),
+    pytest.param("a: &x 1\nb: &y *x\n", 2, "is one alias", "quotes", id="anchored-alias"),
+    pytest.param("a: *x\n", 1, "an alias (*name) that stands for nothing", "quotes", id="alias"),
     pytest.param("a: b: c\n", 1, "second `: `", "key: 'a: b'", id="two-colons"),
     pytest.param("a:\n  - c/*: 5: 6\n", 2, "second `: `", "quotes", id="two-colons-in-a-list"),
     pytest.param("a: 1\nb: !!str x\n", 2, "tags", "leave the tag out", id="tag"),
-    pytest.param("a: 1\n<<: x\n", 2, "merge keys", "write the keys out", id="merge"),
+    pytest.param("a: 1\n<<: x\n", 2, "`<<` takes a map", "*name", id="merge"),
     pytest.param("a:\n  b: 1\n c: 2\n", 3, "bad indentation", "same column", id="indented-less"),
     pytest.param("a:\n  b: 1\n   c: 2\n", 3, "not lined up", "same column", id="indented-more"),
     pytest.param("a: 1\n- b\n", 2, "bad indentation", "same column", id="list-among-keys"),
@@ -68,6 +70,33 @@ def test_a_slip_never_shows_what_stands_on_the_line(
     yaml.parse("\n".join(f"{secret}{row}" for row in text.split("\n")), sink)
     assert sink.problems()
     assert secret not in str(sink.problems())
+
+
+@pytest.mark.parametrize("deep", ["[" * 41, "{" * 41, "{a: " * 41, "[{a: " * 21, "[\n" * 41])
+def test_brackets_are_refused_before_what_is_in_them_is_looked_at(deep: str) -> None:
+    """The scanner takes seconds over some thousand of them in a line: none are looked at."""
+    sink = Sink("f")
+    assert yaml.parse(f"{deep} @x", sink) is None
+    (problem,) = sink.problems()
+    assert "too deeply" in problem.what
+    assert problem.line == deep.count("\n", 0, deep.rindex("\n")) + 1 if "\n" in deep else 1
+
+
+@pytest.mark.parametrize(
+    "text", ["'{}'", '"{}"', "|\n  {}", "x # {}", "x {}", f"{'[' * 39}x{']' * 39}"]
+)
+def test_brackets_that_nest_nothing_are_text(text: str) -> None:
+    sink = Sink("f")
+    assert yaml.parse("a: " + text.format("[" * 2000), sink) is not None
+    assert sink.problems() == ()
+
+
+@pytest.mark.parametrize("level", ["- ", "? "])
+def test_block_style_nests_no_deeper_than_brackets(level: str) -> None:
+    sink = Sink("f")
+    assert yaml.parse(level * 1000, sink) is None
+    (problem,) = sink.problems()
+    assert "too deeply" in problem.what
 
 
 def test_all_duplicate_keys_are_found_at_once() -> None:

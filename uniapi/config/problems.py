@@ -113,8 +113,8 @@ class Sink:
         return any(p.severity is Severity.ERROR for p in self._found)
 
     def problems(self) -> tuple[Problem, ...]:
-        """Everything noted, scrubbed, in line order."""
-        return tuple(sorted(self._scrubbed(), key=lambda p: p.line))
+        """Everything noted, scrubbed, in line order, once: an alias repeats what it stands for."""
+        return tuple(dict.fromkeys(sorted(self._scrubbed(), key=lambda p: p.line)))
 
     def _scrubbed(self) -> Iterator[Problem]:
         secrets = sorted(self._secrets, key=len, reverse=True)

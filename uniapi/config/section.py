@@ -39,7 +39,8 @@ class Section:
             entries(node, at)
         self._entries = {entry.key.text.strip(): entry for entry in self.node.entries}
         for name, entry in self._entries.items():
-            keys.met(scope, name, entry.key.line)
+            if not entry.key.lends:
+                keys.met(scope, name, entry.key.line)
 
     def node_of(self, key: str, *also: str) -> yaml.Node | None:
         """The value of a key (or another spelling of it), None when absent or empty."""

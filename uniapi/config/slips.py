@@ -66,10 +66,24 @@ def _star(_: _Complaint) -> _Words:
     )
 
 
-def _anchor(_: _Complaint) -> _Words:
+def _nameless(_: _Complaint) -> _Words:
     return (
-        "anchors (&name) and aliases (*name) are not supported",
-        "write the values out; a text that starts with & or * goes in quotes",
+        "an alias (*name) that stands for nothing: no &name comes before it",
+        "put &name before the value it stands for; a text that starts with * goes in quotes",
+    )
+
+
+def _ampersand(_: _Complaint) -> _Words:
+    return (
+        "a bare & names nothing",
+        "a text that starts with & goes in quotes",
+    )
+
+
+def _misplaced(_: _Complaint) -> _Words:
+    return (
+        "a value has one anchor (&name) or is one alias (*name), and nothing else comes with it",
+        "write one of them; a text that starts with & or * goes in quotes",
     )
 
 
@@ -164,7 +178,9 @@ _TABLE: Final[Sequence[tuple[str, bool, Callable[[_Complaint], _Words]]]] = (
     (r"found character '[@`%]'", _PROBLEM, _reserved),
     (r"scanning an alias", _SINCE, _star),
     (r"undefined alias '[:,\]}]", _PROBLEM, _star),
-    (r"anchor|alias", _PROBLEM, _anchor),
+    (r"undefined alias", _PROBLEM, _nameless),
+    (r"scanning an anchor", _SINCE, _ampersand),
+    (r"found '<(anchor|alias)>'", _PROBLEM, _misplaced),
     (r"\btag\b|directive", _PROBLEM, _tag),
     (r"mapping values are not allowed", _PROBLEM, _second_colon),
     (r"sequence entries are not allowed", _PROBLEM, _inline_list),
@@ -173,7 +189,7 @@ _TABLE: Final[Sequence[tuple[str, bool, Callable[[_Complaint], _Words]]]] = (
     (r"could not find expected ':'", _SINCE, _no_colon),
     (r"parsing a flow", _SINCE, _open_bracket),
     (r"found '[\]}]'|node content, but found '[\]},]'", _PROBLEM, _stray_bracket),
-    (r"found '<(scalar|alias)>'", _PROBLEM, _leftover),
+    (r"found '<scalar>'", _PROBLEM, _leftover),
     (r"expected <block end>|indentation", _PROBLEM, _indentation),
     (r"another document|document start", _PROBLEM, _documents),
 )
