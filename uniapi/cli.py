@@ -21,7 +21,7 @@ from uniapi.config.read import Problem, Report, Severity, read, render
 from uniapi.config.types import ClientKey, Config, Secret
 from uniapi.explain import explain as explained
 from uniapi.routing.ask import Ask
-from uniapi.stats.settings import database
+from uniapi.stats.settings import database, undecided
 
 _COMMANDS: Final = ("serve", "check", "explain")
 _ABOUT: Final = (
@@ -271,6 +271,15 @@ def _hold_streams() -> None:
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for good
 
 
+def _ignored(env: Mapping[str, str]) -> Iterator[Problem]:
+    """Variables of a running gateway that say nothing it understands."""
+    _, often = watch.interval(env)
+    if often is not None:
+        yield often
+    if (unclear := undecided(env)) is not None:
+        yield Problem(Severity.WARNING, "DISABLE_DATABASE", 1, *unclear)
+
+
 def serve(options: argparse.Namespace) -> int:
     """Run the gateway until it is told to stop; returns the exit status."""
     _hold_streams()
@@ -278,10 +287,9 @@ def serve(options: argparse.Namespace) -> int:
         sys.stderr.write("uniapi: --certfile and --keyfile go together\n")
         return 2
     outcome = read_config(options.config, os.environ, Path.cwd())
-    _, often = watch.interval(os.environ)
     config = outcome.report.config if outcome.report else None
     with suppress(OSError):  # a full disk under standard error stops no gateway
-        sys.stderr.write(render([*outcome.problems, *([often] if often else [])]))
+        sys.stderr.write(render([*outcome.problems, *_ignored(os.environ)]))
         if outcome.found and config is None:
             sys.stderr.write("uniapi: not started: the configuration has errors\n")
     if outcome.found and config is None:

@@ -185,9 +185,12 @@ def test_an_address_is_asked_again_and_again(tmp_path: Path, web: Web) -> None:
             heard(process, "config.unchanged", times=2)
 
 
-def test_an_interval_that_is_none_is_said_at_the_start(tmp_path: Path) -> None:
+def test_variables_that_say_nothing_are_told_of_at_the_start(tmp_path: Path) -> None:
     written(tmp_path, config("a", 9))
-    with running(tmp_path, "--port", "0", env={"CONFIG_INTERVAL": "often"}) as process:
+    doubtful = {"CONFIG_INTERVAL": "often", "DISABLE_DATABASE": "maybe"}
+    with running(tmp_path, "--port", "0", env=doubtful) as process:
         assert process.port
         said = "".join(process.err)
     assert "CONFIG_INTERVAL:1: warning: the environment variable CONFIG_INTERVAL is no time" in said
+    assert "DISABLE_DATABASE:1: warning: the environment variable DISABLE_DATABASE is nei" in said
+    assert (tmp_path / "data" / "stats.db").exists(), "and statistics are kept"
