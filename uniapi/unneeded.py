@@ -7,6 +7,7 @@ do not have, httpx its command line. Without them the process takes 4 MB less (o
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -27,6 +28,8 @@ class _Later(ModuleType):
 
 def put_off() -> None:
     """Put them off, those that are not imported yet; for a process that is all ours."""
+    # From Python 3.12 on every record of a log asks asyncio for its task.
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined] # mypy goes by 3.11
     for name in _LATER:
         sys.modules.setdefault(name, _Later(name))
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment] # None says: not there

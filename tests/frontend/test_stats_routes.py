@@ -162,7 +162,7 @@ async def test_a_damaged_file_costs_one_answer(
         assert error(await world.get("/v1/stats", ADMIN)) == (503, "database_unreadable", None)
         await trio.sleep(0.001)
         assert (await found(world, "/v1/stats"))["channel_success_rates"] == []
-        nursery.cancel_scope.cancel()
+        await writer.aclose()
 
 
 async def test_a_key_sees_its_own_usage_and_an_admin_every_key_s(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Life:
 
     world: World
     path: Path
+    writers: list[Writer] = field(default_factory=list)
 
     @asynccontextmanager
     async def run(self, text: str, *, killed: bool = False) -> AsyncIterator[None]:
@@ -62,6 +63,7 @@ class Life:
             else:
                 await writer.aclose()
             nursery.cancel_scope.cancel()
+        self.writers.append(writer)
 
     async def statuses(self, number: int, **fields: object) -> list[int]:
         """The status of so many requests, one after the other."""
@@ -73,9 +75,12 @@ class Life:
 
 
 @pytest.fixture
-def life(world: World, tmp_path: Path) -> Life:
+def life(world: World, tmp_path: Path) -> Iterator[Life]:
     world.provider("a", tokens=10)
-    return Life(world, tmp_path / "stats.db")
+    life = Life(world, tmp_path / "stats.db")
+    yield life
+    for writer in life.writers:  # a process that is killed lets go of its files
+        writer._file.close()
 
 
 def config(key: str = "", *, provider: str = "", top: str = "", other: str = "") -> str:

@@ -79,8 +79,10 @@ async def desk(
     nursery: trio.Nursery, tmp_path: Path, autojump_clock: MockClock
 ) -> AsyncIterator[Desk]:
     assert trio.lowlevel.current_clock() is autojump_clock, "ask for autojump_clock as well"
-    yield Desk(tmp_path / "stats.db", nursery, Config(keys=(ADA,)))
+    desk = Desk(tmp_path / "stats.db", nursery, Config(keys=(ADA,)))
+    yield desk
     nursery.cancel_scope.cancel()
+    desk.writer._file.close()
 
 
 async def test_a_request_is_in_the_file_within_a_second(
