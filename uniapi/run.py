@@ -22,8 +22,9 @@ from uniapi.frontend.app import App
 from uniapi.frontend.gateway import Gateway
 from uniapi.notify import Notifier
 from uniapi.reload import Reloader
+from uniapi.server.bind import Bind, TlsError
 from uniapi.server.connection import Address
-from uniapi.server.serve import Bind, Server, TlsError, until_signalled
+from uniapi.server.serve import Server, until_signalled
 from uniapi.server.upkeep import keep_house
 from uniapi.state import State
 from uniapi.stats.reader import Reader

@@ -25,7 +25,8 @@ from uniapi.config.types import Config
 from uniapi.demo import Behaviour, Provider, serve_stream
 from uniapi.frontend.app import App
 from uniapi.frontend.gateway import Gateway
-from uniapi.server.serve import Bind, Server
+from uniapi.server.bind import Bind
+from uniapi.server.serve import Server
 from uniapi.state import State
 from uniapi.upstream.client import Client
 

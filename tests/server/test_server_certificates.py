@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from uniapi.server.serve import Bind, TlsError
+from uniapi.server.bind import Bind, TlsError
 
 TLS = Path(__file__).parents[1] / "fixtures" / "tls"
 CERT, KEY = TLS / "localhost.pem", TLS / "localhost.key"

@@ -25,9 +25,9 @@ from trio.testing import MockClock, memory_stream_pair
 
 from tests.kit.world import KEY, World
 from tests.server.peer import chat
+from uniapi.server.bind import Bind
 from uniapi.server.connection import IDLE_TIMEOUT, Tasks
 from uniapi.server.h2 import H2
-from uniapi.server.serve import Bind
 
 TLS = Path(__file__).parents[1] / "fixtures" / "tls"
 

@@ -15,8 +15,9 @@ from tests.kit.world import World
 from tests.server.peer import GET_HEALTH, chat, end_of, everything, post, until
 from uniapi.codec import loads
 from uniapi.frontend.app import App
+from uniapi.server.bind import Bind
 from uniapi.server.connection import Address
-from uniapi.server.serve import Bind, Server
+from uniapi.server.serve import Server
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tests.kit.world import KEY, World
 from tests.server.peer import chat, end_of, post, until
 from uniapi.codec import JsonObject, loads
 from uniapi.demo import SIXTY, Fault, Provider
-from uniapi.server.serve import Bind
+from uniapi.server.bind import Bind
 
 TLS = Path(__file__).parents[1] / "fixtures" / "tls"
 ASK: JsonObject = {

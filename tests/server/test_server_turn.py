@@ -11,7 +11,8 @@ from trio.testing import MockClock, memory_stream_pair
 
 from tests.server.peer import everything
 from uniapi.frontend.asgi import Request
-from uniapi.server.serve import Bind, Server
+from uniapi.server.bind import Bind
+from uniapi.server.serve import Server
 from uniapi.server.turn import Turn
 
 
