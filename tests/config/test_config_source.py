@@ -255,7 +255,7 @@ def test_a_byte_at_a_time_does_not_outwit_the_deadline(
     trickle(site, head)
     before = time.monotonic()
     assert "no whole answer within 0.2 s" in failure(site, env, seconds=0.2)
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 10  # it would trickle for ever
 
 
 @pytest.mark.parametrize(

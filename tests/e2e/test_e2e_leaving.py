@@ -65,7 +65,7 @@ def seconds_to_close(site: Site, model: str, ahead: bytes, *, stream: bool, rese
         time.sleep(0.01)  # noqa: TID251 - a real socket: it shall arrive before the end does
     leave(client, reset=reset)
     seen = site.first.requests[before]
-    return until(lambda: seen.disconnected_at is not None, "the upstream is closed", seconds=2)
+    return until(lambda: seen.disconnected_at is not None, "the upstream is closed")
 
 
 def test_afterwards_nothing_is_left(site: Site) -> None:
