@@ -60,7 +60,7 @@ def test_the_grace_of_sigterm_has_an_end(tmp_path: Path) -> None:
         with running(tmp_path, "--port", "0", "--grace", "0.2") as process:
             streaming = Streaming(process.url)
             process.signal(signal.SIGTERM)
-            assert process.status(seconds=3) == 0
+            assert process.status(seconds=10) == 0
             streaming.thread.join()
     assert streaming.failed is None
     assert '"code":"stopped"' in streaming.text
@@ -81,7 +81,7 @@ def test_these_end_it_at_once(tmp_path: Path, signals: list[signal.Signals], sta
             for number, sent in enumerate(signals, start=1):
                 process.signal(sent)
                 until(lambda n=number: len(process.events("server.signal")) >= n, "heard")  # type: ignore[misc] # a default to bind the loop's value
-            assert process.status(seconds=2) == status
+            assert process.status(seconds=10) == status
             streaming.thread.join()
             assert "Traceback" not in "".join(process.err)
 

@@ -422,7 +422,7 @@ async def test_what_is_not_http_is_a_remote_protocol_error(
     server = await serve(script)
     with pytest.raises(httpx.RemoteProtocolError):
         await ask(transport, server.url)
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         await server.ended[0].wait()
 
 
@@ -462,7 +462,7 @@ async def test_a_cancelled_request_hangs_up(
         await there.wait()
         scope.cancel()
     cancelled.set()
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         await server.ended[0].wait()
 
 
@@ -472,7 +472,7 @@ async def test_an_answer_closed_before_its_end_hangs_up(
     server = await serve(answers(OK[:-2]))
     response = await transport.handle_async_request(httpx.Request("GET", server.url))
     await response.aclose()
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         await server.ended[0].wait()
 
 
@@ -483,5 +483,5 @@ async def test_closing_the_transport_closes_idle_connections(
     await ask(transport, server.url)
     assert not server.ended[0].is_set()
     await transport.aclose()
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         await server.ended[0].wait()
