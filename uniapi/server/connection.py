@@ -103,6 +103,7 @@ class Connection:
         self._send_lock = trio.Lock()
         self._patience = trio.CancelScope()
         self._alarm = Alarm(self._patience)
+        self._leave: Callable[[], None] = self._patience.cancel
         self._idle = True
         self._closing = False
         self._protocol: H1 | H2
@@ -119,23 +120,15 @@ class Connection:
             log.warning("connection.broken", client=self._client, error=repr(first)[:300])
         finally:
             self._alarm.stop()
+            self._leave = self._patience.cancel
             with suppress(AttributeError):  # no handshake, no protocol
                 del self._protocol  # it holds our `_send`: 40 objects would wait for the collector
             await self._stream.aclose()
 
     def drain(self) -> None:
         """Close now when idle; when busy, the protocol closes after the last answer."""
-        if not self._idle:
-            return
-        try:
-            protocol = self._protocol
-        except AttributeError:  # no handshake, no protocol
-            protocol = None
-        match protocol:
-            case H2():
-                protocol.leave()
-            case _:
-                self._patience.cancel()
+        if self._idle:
+            self._leave()
 
     async def _serve(self) -> None:
         alpn, secure = await self._handshake()
@@ -157,8 +150,8 @@ class Connection:
             match self._protocol:
                 case H1() as http:
                     http.write_now, http.prompt = self._send_now, self._stream.prompt
-                case H2():
-                    pass
+                case H2() as http:
+                    self._leave = http.leave
             await self._protocol.initiate()
             try:
                 await self._read()

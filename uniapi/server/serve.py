@@ -66,7 +66,6 @@ class Server:
         self._config.errorlog = None
         self._config.h11_max_incomplete_size = _HEAD_LIMIT
         self._config.keep_alive_max_requests = 1_000_000
-        self._config.graceful_timeout = grace
 
     @property
     def open_connections(self) -> int:
@@ -109,17 +108,26 @@ class Server:
         """
         async with trio.open_nursery() as clock:
             async with trio.open_nursery() as connections:
-                async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(accept, listener, handler, connections)
-                    await self._stop.wait()
-                    accepting.cancel_scope.cancel()
+                await self._accept(listeners, handler, connections)
                 log.info("server.draining", connections=len(self._connections), grace=self._grace)
                 clock.start_soon(self._end, connections.cancel_scope)
                 await self._context.terminated.set()
                 for connection in list(self._connections):
                     connection.drain()
             clock.cancel_scope.cancel()
+
+    async def _accept(
+        self,
+        listeners: Sequence[Listener],
+        handler: Callable[[Any], Awaitable[None]],
+        connections: trio.Nursery,
+    ) -> None:
+        """Accept until told to stop."""
+        async with trio.open_nursery() as accepting:
+            for listener in listeners:
+                accepting.start_soon(accept, listener, handler, connections)
+            await self._stop.wait()
+            accepting.cancel_scope.cancel()
 
     async def _end(self, connections: trio.CancelScope) -> None:
         """End what is left when the grace is over: by its own last words, and then without."""

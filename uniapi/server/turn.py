@@ -59,7 +59,7 @@ class Turn:
     __slots__ = (
         "_chunked",
         "_ended",
-        "_head",
+        "_held",
         "_last",
         "_put",
         "_silent",
@@ -73,7 +73,7 @@ class Turn:
         self._wire = wire
         self._last = last
         self._put: Put | None = None
-        self._head = b""  # goes out with what follows it
+        self._held = b""  # goes out with what follows: the head, or what was left of a part
         self._chunked = False
         self._started = False
         self._silent = False
@@ -125,11 +125,11 @@ class Turn:
         """
         if self.closed:
             return True
-        data, self._head = self._head, b""
+        data, self._held = self._held, b""
         if body and not self._silent:
             data += self._framed(body)
-        self._head = self._wire.write_now(data)
-        return not self._head
+        self._held = self._wire.write_now(data)
+        return not self._held
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         framing, others = _parted(headers)
@@ -138,13 +138,13 @@ class Turn:
         if self._last:
             framing.append((b"connection", b"close"))
         head = self._wire.encoded(h11.Response(status_code=status, headers=framing))
-        self._head = head and head[:-2] + others + b"date: %b\r\n\r\n" % date()
+        self._held = head and head[:-2] + others + b"date: %b\r\n\r\n" % date()
         # A word of h11's own: it comes where no length was given, and the client knows chunks.
-        self._chunked = b"\r\nTransfer-Encoding: chunked\r\n" in self._head
+        self._chunked = b"\r\nTransfer-Encoding: chunked\r\n" in self._held
 
     async def _send_body(self, body: bytes, more: bool) -> None:
         wire = self._wire
-        data, self._head = self._head, b""
+        data, self._held = self._held, b""
         if body and not self._silent:
             data += self._framed(body)
         if not more:
@@ -171,7 +171,7 @@ class Turn:
             self._start(500, [(b"content-length", b"0")])
             await self._send_body(b"", more=False)
         elif not self._ended:
-            await self._write(self._head)
+            await self._write(self._held)
             await self._wire.over()
 
 
