@@ -98,30 +98,26 @@ def _missing(provider: Provider) -> tuple[str, str] | None:
     """What a provider known by its account needs besides, and where it comes from."""
     if provider.keys or provider.base_url is not None:
         return None
+    absent: list[str] = []
+    fix = ""
     if provider.aws_access_key is not None or provider.engine == "aws":
-        if provider.aws_access_key is None and provider.aws_secret_key is None:
-            return (
-                "`api` or `aws_access_key`",
-                "write a Bedrock key under api, or a pair of AWS keys",
-            )
+        pair = (provider.aws_access_key, provider.aws_secret_key)
+        absent = _absent(("aws_access_key", "aws_secret_key"), pair)
         fix = "write the two of them, or a Bedrock key under api"
-        if provider.aws_access_key is None:
-            return "`aws_access_key`", fix
-        return ("`aws_secret_key`", fix) if provider.aws_secret_key is None else None
-    if provider.project_id is not None:
-        absent = [
-            name
-            for name, value in (
-                ("`private_key`", provider.private_key),
-                ("`client_email`", provider.client_email),
-            )
-            if value is None
-        ]
+        if len(absent) == len(pair):
+            absent = ["`api` or `aws_access_key`"]
+            fix = "write a Bedrock key under api, or a pair of AWS keys"
+    elif provider.project_id is not None:
+        account = (provider.private_key, provider.client_email)
+        absent = _absent(("private_key", "client_email"), account)
         fix = "copy it from the service account's JSON, or write an express key under api"
-        return (" and ".join(absent), fix) if absent else None
-    if provider.cf_account_id is not None:
-        return "`api`", "write a Cloudflare token under api"
-    return None
+    elif provider.cf_account_id is not None:
+        absent, fix = ["`api`"], "write a Cloudflare token under api"
+    return (" and ".join(absent), fix) if absent else None
+
+
+def _absent(names: Sequence[str], values: Sequence[object]) -> list[str]:
+    return [f"`{name}`" for name, value in zip(names, values, strict=True) if value is None]
 
 
 def _is_old_cohere(provider: Provider) -> bool:

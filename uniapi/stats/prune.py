@@ -15,9 +15,8 @@ from uniapi.stats.schema import DAY, THROUGH
 
 MAX_REQUESTS: Final = 1_000_000  # rows; some 300 MB with their attempts
 MAX_DAYS: Final = 100_000  # rows of `days`, 6 MB: 27 keys and models a day for ten years
-DAYS: Final = (
-    400  # that stay however many rows they are: a year, and the month one compares it with
-)
+# That stay however many rows they are: a year, and the month one compares it with.
+DAYS: Final = 400
 _ATTEMPTS: Final = 2  # rows for one of `requests`; most requests have one
 _STEP: Final = 1000  # rows a table and step
 _SPARE: Final = 1000  # free pages that stay, since new rows will need them; 4 MB

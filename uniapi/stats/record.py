@@ -47,8 +47,8 @@ class Record:
         client: the peer's address.
         key: digest of the client key; empty when it had none that is known.
         model: as it was asked for; empty for requests about no model, when nobody was asked (a
-            limit or a budget refused it), and for models that
-            nobody serves for this key, so that it has as many values as the configuration has.
+            limit or a budget refused it), and for models that nobody serves for this key, so that
+            it has as many values as the configuration has.
         stream: a stream was asked for.
         status: of the answer; 0 when there was none.
         outcome: `ok`, `client_left`, `error`, `cancelled`, `crashed` or the kind of failure that
