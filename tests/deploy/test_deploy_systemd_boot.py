@@ -70,9 +70,10 @@ done
 """
 # What a reload is for: another provider in the file, and the status tells of it.
 _EDIT = """
+another=$(mktemp)
 sed 's/provider_name/another_name/; 1,/^api_keys/!d; /^api_keys/d; /^providers/d; /^ *#/d' \
-    /etc/uniapi/api.yaml >/tmp/another
-sed -i '/^providers/r /tmp/another' /etc/uniapi/api.yaml
+    /etc/uniapi/api.yaml >"$another"
+sed -i "/^providers/r $another" /etc/uniapi/api.yaml
 before=$(systemctl show uniapi -p MainPID --value)
 systemctl reload uniapi
 tries=0

@@ -79,22 +79,29 @@ async def answering(show: Callable[[str], bool]) -> AsyncIterator[Scene]:
         nursery.cancel_scope.cancel()
 
 
-async def next_of(scene: Scene, found: list[Batch | None]) -> None:
-    found.append(await scene.told.next())
+@asynccontextmanager
+async def waiting(show: Callable[[str], bool]) -> AsyncIterator[tuple[Scene, list[Batch | None]]]:
+    """The writer has read "one" and waits for more; what it comes to is in the list."""
+    async with answering(show) as scene, trio.open_nursery() as nursery:
+        assert text(await scene.told.next()) == "one"
+        found: list[Batch | None] = []
+
+        async def read() -> None:
+            found.append(await scene.told.next())
+
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        yield scene, found
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_comes_while_the_writer_waits_is_shown_and_the_writer_sleeps_on(
     autojump_clock: MockClock,
 ) -> None:
-    async with answering(lambda _text: True) as scene, trio.open_nursery() as nursery:
-        assert text(await scene.told.next()) == "one"
-        found: list[Batch | None] = []
-        nursery.start_soon(next_of, scene, found)
-        await wait_all_tasks_blocked()
+    async with waiting(lambda _text: True) as (scene, found):
         await scene.say(words("two"), words("three"))
         assert scene.shown == ["two", "three"]
         assert found == []
-        nursery.cancel_scope.cancel()
     assert scene.leg.taker is None
 
 
@@ -113,11 +120,7 @@ async def test_nothing_is_shown_before_what_already_waits(autojump_clock: MockCl
 async def test_what_follows_a_batch_of_which_some_is_owing_waits_for_the_writer(
     autojump_clock: MockClock,
 ) -> None:
-    async with answering(lambda text: text != "two") as scene, trio.open_nursery() as nursery:
-        assert text(await scene.told.next()) == "one"
-        found: list[Batch | None] = []
-        nursery.start_soon(next_of, scene, found)
-        await wait_all_tasks_blocked()
+    async with waiting(lambda text: text != "two") as (scene, found):
         await scene.say(words("two"), words("three"))
         assert scene.shown == ["two"]
         assert found == [Batch((), b"")]  # the writer sends what is owing
@@ -127,11 +130,7 @@ async def test_what_follows_a_batch_of_which_some_is_owing_waits_for_the_writer(
 async def test_a_failure_wakes_the_writer_while_the_leg_still_hangs_up(
     autojump_clock: MockClock,
 ) -> None:
-    async with answering(lambda _text: True) as scene, trio.open_nursery() as nursery:
-        assert text(await scene.told.next()) == "one"
-        found: list[Batch | None] = []
-        nursery.start_soon(next_of, scene, found)
-        await wait_all_tasks_blocked()
+    async with waiting(lambda _text: True) as (scene, found):
         await scene.say(Batch((Text("two"), StreamFailed(BROKEN))))
         assert [text(batch) for batch in found] == ["two"]
         assert scene.told.failure == BROKEN

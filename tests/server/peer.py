@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import h2.connection
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
@@ -31,6 +32,22 @@ def chat(*, stream: bool = True, **fields: Json) -> bytes:
     """The body of a chat request for the model `m`."""
     asked: dict[str, Json] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
     return dumps({**asked, "stream": stream, **fields})
+
+
+def begun(
+    http: h2.connection.H2Connection, method: str, path: str, *, key: str = KEY, end: bool = True
+) -> int:
+    """A stream whose head is ready to be sent; `end` says that no body follows."""
+    stream = http.get_next_available_stream_id()
+    head = [
+        (":method", method),
+        (":path", path),
+        (":authority", "localhost"),
+        (":scheme", "https"),
+        ("authorization", f"Bearer {key}"),
+    ]
+    http.send_headers(stream, head, end_stream=end)
+    return stream
 
 
 GET_HEALTH = b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n"

@@ -61,6 +61,18 @@ async def streaming(running: Running, into: list[Heard]) -> None:
     running.world.nursery.start_soon(hear)
 
 
+async def streamed_until_the_grace_ends(running: Running) -> Heard:
+    """What a client of a stream heard of a server that was told to stop at 5 s."""
+    heard: list[Heard] = []
+    await streaming(running, heard)
+    await trio.sleep(5)
+    running.world.server.stop()
+    await running.ended.wait()
+    assert running.ended_at == 5 + 30
+    await trio.testing.wait_all_tasks_blocked()
+    return heard[0]
+
+
 async def test_with_nothing_to_do_it_ends_at_once(
     running: Running, autojump_clock: MockClock
 ) -> None:
@@ -127,32 +139,20 @@ async def test_the_grace_ends_streams_at_its_exact_second_and_in_words(
     running: Running, autojump_clock: MockClock
 ) -> None:
     upstream = running.world.provider("a", gap=1, tokens=1000)
-    heard: list[Heard] = []
-    await streaming(running, heard)
-    await trio.sleep(5)
-    running.world.server.stop()
-    await running.ended.wait()
-    assert running.ended_at == 5 + 30
-    await trio.testing.wait_all_tasks_blocked()
+    heard = await streamed_until_the_grace_ends(running)
     assert upstream.requests[0].disconnected_at == 35
-    assert heard[0].ended_at == 35
-    assert loads(heard[0].events()[-1]) == STOPPED, "what was cut must not look whole"
+    assert heard.ended_at == 35
+    assert loads(heard.events()[-1]) == STOPPED, "what was cut must not look whole"
 
 
 async def test_who_has_heard_nothing_yet_gets_a_503(
     running: Running, autojump_clock: MockClock
 ) -> None:
     upstream = running.world.provider("a", ttft=1000)
-    heard: list[Heard] = []
-    await streaming(running, heard)
-    await trio.sleep(5)
-    running.world.server.stop()
-    await running.ended.wait()
-    assert running.ended_at == 5 + 30
-    await trio.testing.wait_all_tasks_blocked()
+    heard = await streamed_until_the_grace_ends(running)
     assert upstream.requests[0].disconnected_at == 35
-    assert (heard[0].status, heard[0].json()) == (503, STOPPED)
-    assert heard[0].headers["x-uniapi-attempts"].startswith("a/m;cancelled;")
+    assert (heard.status, heard.json()) == (503, STOPPED)
+    assert heard.headers["x-uniapi-attempts"].startswith("a/m;cancelled;")
 
 
 async def test_an_answer_whose_format_has_no_word_for_it_is_cut(

@@ -23,8 +23,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from trio.testing import MockClock, memory_stream_pair
 
-from tests.kit.world import KEY, World
-from tests.server.peer import chat
+from tests.kit.world import World
+from tests.server.peer import begun, chat
 from uniapi.server.bind import Bind
 from uniapi.server.connection import IDLE_TIMEOUT, Tasks
 from uniapi.server.h2 import H2
@@ -94,15 +94,7 @@ class Client:
                 pass
 
     async def begin(self, method: str, path: str, body: bytes = b"") -> int:
-        stream = self.http.get_next_available_stream_id()
-        head = [
-            (":method", method),
-            (":path", path),
-            (":authority", "localhost"),
-            (":scheme", "https"),
-            ("authorization", f"Bearer {KEY}"),
-        ]
-        self.http.send_headers(stream, head, end_stream=not body)
+        stream = begun(self.http, method, path, end=not body)
         if body:
             self.http.send_data(stream, body, end_stream=True)
         await self.flush()

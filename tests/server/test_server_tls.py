@@ -17,7 +17,7 @@ from h2.settings import SettingCodes
 
 from tests.kit.wire import Wire
 from tests.kit.world import KEY, World
-from tests.server.peer import chat, end_of, post, until
+from tests.server.peer import begun, chat, end_of, post, until
 from uniapi.codec import JsonObject, loads
 from uniapi.demo import SIXTY, Fault, Provider
 from uniapi.server.bind import Bind
@@ -116,15 +116,7 @@ class Two:
         await self.stream.send_all(self.http.data_to_send())
 
     async def begin(self, method: str, path: str, *, key: str = KEY, end: bool = True) -> int:
-        stream = self.http.get_next_available_stream_id()
-        head = [
-            (":method", method),
-            (":path", path),
-            (":authority", "localhost"),
-            (":scheme", "https"),
-            ("authorization", f"Bearer {key}"),
-        ]
-        self.http.send_headers(stream, head, end_stream=end)
+        stream = begun(self.http, method, path, key=key, end=end)
         await self.flush()
         return stream
 
